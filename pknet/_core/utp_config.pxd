@@ -1,0 +1,17 @@
+cdef class UtpConfig:
+    cdef readonly Py_ssize_t max_datagram
+    cdef readonly Py_ssize_t receive_buffer
+    cdef readonly Py_ssize_t send_buffer
+    cdef readonly double ledbat_target
+    cdef readonly double connect_timeout
+    cdef readonly double half_open_timeout
+    cdef readonly double initial_timeout
+    cdef readonly double min_timeout
+    cdef readonly double max_timeout
+    cdef readonly double peer_timeout
+    cdef readonly object keepalive
+    cdef readonly Py_ssize_t max_connections
+    cdef readonly Py_ssize_t max_half_open
+    cdef readonly int max_resets_per_second
+    cdef readonly bint accept
+    cdef readonly bint nagle

@@ -1,0 +1,38 @@
+class UtpConfig:
+    max_datagram: int
+    receive_buffer: int
+    send_buffer: int
+    ledbat_target: float
+    connect_timeout: float
+    half_open_timeout: float
+    initial_timeout: float
+    min_timeout: float
+    max_timeout: float
+    peer_timeout: float
+    keepalive: float | None
+    max_connections: int
+    max_half_open: int
+    max_resets_per_second: int
+    accept: bool
+    nagle: bool
+
+    def __init__(
+        self,
+        *,
+        max_datagram: int = 1402,
+        receive_buffer: int = ...,
+        send_buffer: int = ...,
+        ledbat_target: float = 0.1,
+        connect_timeout: float = 20.0,
+        half_open_timeout: float = 10.0,
+        initial_timeout: float = 1.0,
+        min_timeout: float = 0.5,
+        max_timeout: float = 60.0,
+        peer_timeout: float = 30.0,
+        keepalive: float | None = 29.0,
+        max_connections: int = 65536,
+        max_half_open: int = 1024,
+        max_resets_per_second: int = 100,
+        accept: bool = True,
+        nagle: bool = False,
+    ) -> None: ...

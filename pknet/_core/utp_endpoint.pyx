@@ -1,0 +1,315 @@
+"""All uTP connections of one socket: which packet is whose, who may come in, and what is due when."""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.math cimport INFINITY
+from libc.stdint cimport uint8_t, uint16_t
+
+from pknet._core.transmit cimport Transmit
+from pknet._core.utp_config cimport UtpConfig
+from pknet._core.utp_connection cimport SYN_RECEIVED, Shared, UtpConnection
+from pknet._core.utp_packet cimport (
+    EXTENSION_NONE, HEADER_SIZE, ST_RESET, ST_STATE, ST_SYN, PacketHeader, read_packet, write_header,
+)
+
+from pknet._core.utp_config import UtpConfig as Config
+from pknet.errors import PknetError
+
+cdef enum:
+    # A datagram is at most this long whatever a segment size says.
+    MAX_DATAGRAM = 65535
+
+
+cdef class UtpCounters:
+    """What an endpoint has dropped or refused, in packets."""
+
+    cdef public long malformed
+    cdef public long unexpected
+    cdef public long implausible
+    cdef public long unknown_connection
+    cdef public long resets_sent
+    cdef public long refused
+    cdef public long half_open_full
+    cdef public long beyond_window
+    cdef public long unread
+
+    def as_dict(self):
+        """Return the counters by name."""
+        return {
+            "malformed": self.malformed,
+            "unexpected": self.unexpected,
+            "implausible": self.implausible,
+            "unknown_connection": self.unknown_connection,
+            "resets_sent": self.resets_sent,
+            "refused": self.refused,
+            "half_open_full": self.half_open_full,
+            "beyond_window": self.beyond_window,
+            "unread": self.unread,
+        }
+
+    def __repr__(self):
+        return f"UtpCounters({', '.join(f'{name}={count}' for name, count in self.as_dict().items() if count)})"
+
+
+class TooManyConnections(PknetError):
+    """The endpoint has as many connections as it may have, or no connection id is free for that peer."""
+
+
+cdef class UtpEndpoint:
+    """The uTP side of a socket: dials, accepts, and hands each packet to its connection.
+
+    `token_bytes(n)` gives n random bytes: connection ids and first sequence numbers must not be guessable. A remote
+    is any hashable handle, usually (host, port).
+    """
+
+    cdef Shared shared
+    cdef object token_bytes
+    # remote -> receive id -> connection
+    cdef dict connections_of
+    cdef Py_ssize_t count
+    cdef double resets_since
+    cdef int resets
+
+    def __init__(self, token_bytes, config=None):
+        self.shared = Shared(Config() if config is None else config, UtpCounters())
+        self.token_bytes = token_bytes
+        self.connections_of = {}
+        self.resets_since = -INFINITY
+
+    # What the program may ask.
+
+    @property
+    def config(self):
+        """The settings."""
+        return self.shared.config
+
+    @property
+    def counters(self):
+        """What was dropped or refused."""
+        return self.shared.counters
+
+    @property
+    def connections(self):
+        """The connections in the tables, half-open and lingering ones included."""
+        return [connection for group in self.connections_of.values() for connection in group.values()]
+
+    def __len__(self):
+        return self.count
+
+    # The verbs.
+
+    def connect(self, remote, double now, local=None):
+        """Dial `remote` and return the connection; ConnectionOpened or ConnectionClosed tells how it went.
+
+        Raises TooManyConnections if the tables are full.
+        """
+        cdef UtpConnection connection
+        cdef uint16_t receive_id
+        self.advance(now)
+        if self.count >= self.shared.config.max_connections:
+            raise TooManyConnections(f"the endpoint has {self.count} connections")
+        receive_id = self.free_id(remote)
+        connection = UtpConnection(self.shared, remote, local)
+        connection.start_connecting(receive_id, self.random_u16())
+        self.add(connection)
+        return connection
+
+    def receive_datagram(self, data, remote, local, double now):
+        """Take a datagram; what is not uTP is dropped and counted."""
+        cdef Py_buffer view
+        self.advance(now)
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            self.receive_all(<const uint8_t*> view.buf, view.len, max(view.len, 1), remote, local)
+        finally:
+            PyBuffer_Release(&view)
+
+    def receive_segments(self, data, Py_ssize_t segment_size, remote, local, double now):
+        """Take a run of datagrams of `segment_size` bytes, of which the last may be shorter (a GRO buffer).
+
+        Raises ValueError if `segment_size` is not positive.
+        """
+        cdef Py_buffer view
+        if segment_size <= 0:
+            raise ValueError(f"segment_size must be positive, not {segment_size}")
+        self.advance(now)
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            self.receive_all(<const uint8_t*> view.buf, view.len, segment_size, remote, local)
+        finally:
+            PyBuffer_Release(&view)
+
+    def handle_timeout(self, double now):
+        """Do what is due at `now`."""
+        cdef UtpConnection connection
+        self.advance(now)
+        while True:
+            connection = <UtpConnection> self.shared.timers.first()
+            if connection is None or connection.deadline > self.shared.now:
+                break
+            connection.fire_timers()
+        self.remove_finished()
+
+    def next_timeout(self):
+        """Return when `handle_timeout` is due, None if never. Take `transmits` first: sending moves timers."""
+        cdef UtpConnection connection = <UtpConnection> self.shared.timers.first()
+        return None if connection is None else connection.deadline
+
+    @property
+    def next_timer(self):
+        """The name of the timer that `next_timeout` speaks of, None if none is set."""
+        cdef UtpConnection connection = <UtpConnection> self.shared.timers.first()
+        return None if connection is None else connection.next_timer
+
+    def transmits(self):
+        """Take what is to be sent."""
+        cdef UtpConnection connection
+        cdef list taken = self.shared.unsettled
+        self.shared.unsettled = []
+        for connection in taken:
+            connection.settle()
+        self.remove_finished()
+        taken = self.shared.transmits
+        self.shared.transmits = []
+        return taken
+
+    def events(self):
+        """Take what has happened."""
+        cdef list taken = self.shared.events
+        self.shared.events = []
+        return taken
+
+    # Receiving.
+
+    cdef bint receive_all(
+        self, const uint8_t* data, Py_ssize_t size, Py_ssize_t segment_size, remote, local
+    ) except False:
+        """Take a run of datagrams from one remote."""
+        cdef dict group = <dict> self.connections_of.get(remote)
+        cdef UtpConnection connection = None
+        cdef PacketHeader packet
+        cdef Py_ssize_t offset = 0
+        cdef Py_ssize_t part
+        while offset < size or size == 0:
+            part = min(segment_size, size - offset)
+            if not read_packet(data + offset, part, &packet):
+                self.shared.counters.malformed += 1
+            elif packet.type == ST_SYN:
+                self.receive_syn(&packet, remote, local)
+                group = <dict> self.connections_of.get(remote)
+                connection = None
+            else:
+                if connection is None or connection.receive_id != packet.connection_id:
+                    connection = self.find(group, &packet)
+                if connection is None:
+                    self.refuse(&packet, remote, local)
+                else:
+                    connection.receive(&packet, size - offset - HEADER_SIZE if connection.receive_id == packet.connection_id else 0)
+            offset += part
+            if size == 0:
+                break
+        self.remove_finished()
+        return True
+
+    cdef UtpConnection find(self, dict group, const PacketHeader* packet):
+        """Return whose packet this is, or None."""
+        cdef object found
+        cdef UtpConnection connection
+        cdef int shift
+        if group is None:
+            return None
+        found = group.get(packet.connection_id)
+        if found is not None:
+            return <UtpConnection> found
+        if packet.type == ST_RESET:
+            # A peer that does not know the connection echoes the id that it was sent.
+            for shift in (-1, 1):
+                found = group.get(<uint16_t> (packet.connection_id + shift))
+                if found is not None:
+                    connection = <UtpConnection> found
+                    if connection.send_id == packet.connection_id:
+                        return connection
+        return None
+
+    cdef bint receive_syn(self, const PacketHeader* packet, remote, local) except False:
+        cdef UtpConnection connection
+        cdef dict group = <dict> self.connections_of.get(remote)
+        cdef uint16_t receive_id = packet.connection_id + 1
+        if group is not None and receive_id in group:
+            connection = <UtpConnection> group[receive_id]
+            return connection.repeat_syn_ack(packet)
+        if not self.shared.config.accept:
+            self.shared.counters.refused += 1
+            return self.reset(packet, remote, local)
+        if self.shared.half_open >= self.shared.config.max_half_open or (
+            self.count >= self.shared.config.max_connections
+        ):
+            self.shared.counters.half_open_full += 1
+            return True
+        connection = UtpConnection(self.shared, remote, local)
+        connection.start_accepting(packet, self.random_u16())
+        return self.add(connection)
+
+    cdef bint refuse(self, const PacketHeader* packet, remote, local) except False:
+        """Answer a packet of a connection that does not exist."""
+        self.shared.counters.unknown_connection += 1
+        if packet.type == ST_RESET:
+            return True
+        return self.reset(packet, remote, local)
+
+    cdef bint reset(self, const PacketHeader* packet, remote, local) except False:
+        """Send a RESET, unless so many were sent this second that somebody may be using us to."""
+        cdef uint8_t out[HEADER_SIZE]
+        if self.shared.now - self.resets_since >= 1:
+            self.resets_since = self.shared.now
+            self.resets = 0
+        if self.resets >= self.shared.config.max_resets_per_second:
+            return True
+        self.resets += 1
+        self.shared.counters.resets_sent += 1
+        write_header(
+            out, ST_RESET, EXTENSION_NONE, packet.connection_id, 0, 0, 0, self.random_u16(), packet.seq_nr
+        )
+        self.shared.transmits.append(Transmit(out[:HEADER_SIZE], remote, local))
+        return True
+
+    # Tables.
+
+    cdef advance(self, double now):
+        # Time never goes back, whatever the clock says.
+        if now > self.shared.now:
+            self.shared.now = now
+
+    cdef uint16_t random_u16(self) except? 0:
+        cdef bytes token = self.token_bytes(2)
+        return <uint16_t> ((token[0] << 8) | token[1])
+
+    cdef uint16_t free_id(self, remote) except? 0:
+        """Return a receive id such that neither it nor the one after it is in use with `remote`."""
+        cdef dict group = self.connections_of.get(remote)
+        cdef uint16_t receive_id
+        cdef int attempt
+        for attempt in range(64):
+            receive_id = self.random_u16()
+            if group is None:
+                return receive_id
+            if not any(<uint16_t> (receive_id + shift) in group for shift in (-1, 0, 1)):
+                return receive_id
+        raise TooManyConnections(f"no connection id is free for {remote!r}")
+
+    cdef bint add(self, UtpConnection connection) except False:
+        self.connections_of.setdefault(connection.remote, {})[connection.receive_id] = connection
+        self.count += 1
+        return True
+
+    cdef bint remove_finished(self) except False:
+        cdef UtpConnection connection
+        cdef dict group
+        while self.shared.finished:
+            connection = <UtpConnection> self.shared.finished.pop()
+            group = self.connections_of.get(connection.remote)
+            if group is not None and group.get(connection.receive_id) is connection:
+                del group[connection.receive_id]
+                self.count -= 1
+                if not group:
+                    del self.connections_of[connection.remote]
+        return True

@@ -1,0 +1,3 @@
+class ReceiveBuffer:
+    readable: int
+    limit: int
