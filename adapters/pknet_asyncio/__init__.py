@@ -1,0 +1,24 @@
+"""pknet for asyncio: uTP streams, and the network module."""
+
+from __future__ import annotations
+
+from pknet_asyncio.network import Forwarder, Network
+from pknet_asyncio.nodes import AsyncNodes, MemoryStore, Nodes, SqliteStore
+from pknet_asyncio.utp import UtpServer, open_utp_connection, start_utp_server
+from pknet_io.network import ConnectError, NetworkOptions, PipeRecord, UndeliveredError
+
+__all__ = [
+    "AsyncNodes",
+    "ConnectError",
+    "Forwarder",
+    "MemoryStore",
+    "Network",
+    "NetworkOptions",
+    "Nodes",
+    "PipeRecord",
+    "SqliteStore",
+    "UndeliveredError",
+    "UtpServer",
+    "open_utp_connection",
+    "start_utp_server",
+]

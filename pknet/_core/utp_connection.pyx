@@ -175,6 +175,16 @@ cdef class UtpConnection(TimerEntry):
         return self.receiving.finished and self.receiving.readable == 0
 
     @property
+    def is_closing(self):
+        """Whether `finish` or `close` was called and the connection is not over."""
+        return self.fin_wanted and self.state != CLOSED
+
+    @property
+    def writable(self):
+        """How many bytes `send` would take."""
+        return max(self.shared.config.send_buffer - self.unacknowledged, 0)
+
+    @property
     def unacknowledged(self):
         """How many of the bytes that `send` took the peer has not acknowledged."""
         return self.sending.pending_bytes + self.sending.outstanding_bytes

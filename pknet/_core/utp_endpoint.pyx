@@ -66,12 +66,15 @@ cdef class UtpEndpoint:
     # remote -> receive id -> connection
     cdef dict connections_of
     cdef Py_ssize_t count
+    # Whether SYNs are answered; may be changed at any time.
+    cdef public bint accepting
     cdef double resets_since
     cdef int resets
 
     def __init__(self, token_bytes, config=None):
         self.shared = Shared(Config() if config is None else config, UtpCounters())
         self.token_bytes = token_bytes
+        self.accepting = self.shared.config.accept
         self.connections_of = {}
         self.resets_since = -INFINITY
 
@@ -237,7 +240,7 @@ cdef class UtpEndpoint:
         if group is not None and receive_id in group:
             connection = <UtpConnection> group[receive_id]
             return connection.repeat_syn_ack(packet)
-        if not self.shared.config.accept:
+        if not self.accepting:
             self.shared.counters.refused += 1
             return self.reset(packet, remote, local)
         if self.shared.half_open >= self.shared.config.max_half_open or (

@@ -1,0 +1,167 @@
+"""Drives a machine over a UDP socket in an asyncio event loop.
+
+The driver owns its socket by `loop.add_reader`: a wake-up reads what has come, up to a bound, gives it to the
+machine, and then drains once: transmits are sent, events are handed on, the timer is set. asyncio's own
+DatagramProtocol costs several times as much for each datagram, and can't receive or send runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pknet import Transmit
+    from pknet.machine import SegmentMachine
+    from pknet_io import UdpSocket
+
+__all__ = ["Driver"]
+
+# Receive calls in one wake-up. Each brings a datagram or a run of up to 64 KiB; then the machine answers, so that
+# acknowledgements are never further apart than this, and the loop's other tasks have their turn.
+MAX_RECEIVES = 32
+
+
+class Driver:
+    """Joins a machine to UDP sockets; `on_event` is called for each of the machine's events.
+
+    After calling a domain verb of the machine, call `drain` (or `drain_soon`, which joins several into one).
+    """
+
+    def __init__(self, machine: SegmentMachine, socket: UdpSocket, on_event: Callable[[Any], None]) -> None:
+        self.machine = machine
+        self.socket = socket
+        self._on_event = on_event
+        self._loop = asyncio.get_running_loop()
+        self._sockets: dict[UdpSocket, deque[Transmit]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_deadline: float | None = None
+        self._drain_is_due = False
+        self._draining = False
+        self._closed = False
+        self._idle: Callable[[], bool] | None = None
+        self.add_socket(socket)
+
+    @property
+    def now(self) -> float:
+        """The loop's clock, which is what the machine is given as `now`."""
+        return self._loop.time()
+
+    def add_socket(self, socket: UdpSocket) -> None:
+        """Drive one more socket, for datagrams whose `local` is one of its handles."""
+        self._sockets[socket] = deque()
+        self._loop.add_reader(socket.fileno(), self._on_readable, socket)
+
+    def remove_socket(self, socket: UdpSocket) -> None:
+        """Stop driving a socket and close it."""
+        if self._sockets.pop(socket, None) is not None:
+            self._loop.remove_reader(socket.fileno())
+            self._loop.remove_writer(socket.fileno())
+            socket.close()
+
+    def drain_soon(self) -> None:
+        """Drain once the current callback is done, however often this is called until then."""
+        if not self._drain_is_due and not self._closed:
+            self._drain_is_due = True
+            self._loop.call_soon(self._drain_if_due)
+
+    def drain(self) -> None:
+        """Send what the machine wants sent, hand on its events and set its timer."""
+        if self._draining or self._closed:
+            self._drain_is_due = not self._closed
+            return
+        self._draining = True
+        try:
+            while not self._closed:
+                self._drain_is_due = False
+                self._send(self.machine.transmits())
+                events = self.machine.events()
+                for event in events:
+                    self._on_event(event)
+                # Handling an event may have called a verb, and so may have made something new to send.
+                if not events and not self._drain_is_due:
+                    break
+        finally:
+            self._draining = False
+        if self._idle is not None and self._idle():
+            self._idle = None
+            self.close()
+        else:
+            self._set_timer()
+
+    def close_when(self, idle: Callable[[], bool]) -> None:
+        """Close as soon as `idle()` is true, asked after each drain: what lingers is still answered until then."""
+        self._idle = idle
+        self.drain_soon()
+
+    def close(self) -> None:
+        """Send what the machine still wants sent, as far as the kernel takes it at once, and close the sockets."""
+        if self._closed:
+            return
+        self.drain()
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        for socket in list(self._sockets):
+            self.remove_socket(socket)
+
+    def _drain_if_due(self) -> None:
+        if self._drain_is_due:
+            self.drain()
+
+    def _on_readable(self, socket: UdpSocket) -> None:
+        machine = self.machine
+        now = self._loop.time()
+        for _ in range(MAX_RECEIVES):
+            received = socket.receive()
+            if received is None:
+                break
+            data, segment_size, remote = received.data, received.segment_size, received.remote
+            local = received.local if socket is self.socket else socket.local
+            if segment_size is None:
+                machine.receive_datagram(data, remote, local, now)
+            else:
+                machine.receive_segments(data, segment_size, remote, local, now)
+        self.drain()
+
+    def _send(self, transmits: Iterable[Transmit]) -> None:
+        for transmit in transmits:
+            socket = self.socket if transmit.local is None else transmit.local.socket
+            waiting = self._sockets.get(socket)
+            if waiting is None:
+                continue
+            if waiting or not socket.send(transmit):
+                if not waiting:
+                    self._loop.add_writer(socket.fileno(), self._on_writable, socket)
+                waiting.append(transmit)
+
+    def _on_writable(self, socket: UdpSocket) -> None:
+        waiting = self._sockets[socket]
+        while waiting and socket.send(waiting[0]):
+            waiting.popleft()
+        if not waiting:
+            self._loop.remove_writer(socket.fileno())
+
+    def _set_timer(self) -> None:
+        deadline = self.machine.next_timeout()
+        if deadline == self._timer_deadline and self._timer is not None:
+            return
+        if self._timer is not None:
+            # A timer that fires too early does no harm, and most deadlines only ever move away.
+            if deadline is not None and self._timer_deadline is not None and deadline >= self._timer_deadline:
+                return
+            self._timer.cancel()
+            self._timer = None
+        self._timer_deadline = deadline
+        if deadline is not None and not self._closed:
+            self._timer = self._loop.call_at(deadline, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        self._timer_deadline = None
+        self.machine.handle_timeout(self._loop.time())
+        self.drain()

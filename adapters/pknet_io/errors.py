@@ -1,0 +1,27 @@
+"""Why a stream ended, as the exception that the program would get from a TCP socket."""
+
+from __future__ import annotations
+
+from pknet.utp import CloseReason
+
+__all__ = ["connection_error"]
+
+
+def connection_error(reason: CloseReason, undelivered: int) -> OSError | None:
+    """Return the exception for the end of a stream, None if nothing was lost.
+
+    `undelivered`: bytes that the program gave and the peer has not acknowledged.
+    """
+    lost = f"; {undelivered} bytes were not delivered" if undelivered else ""
+    message = f"{reason.value}{lost}"
+    match reason:
+        case CloseReason.FINISHED:
+            return None
+        case CloseReason.ABORTED:
+            return ConnectionAbortedError(message) if undelivered else None
+        case CloseReason.RESET:
+            return ConnectionResetError(message)
+        case CloseReason.REFUSED:
+            return ConnectionRefusedError(message)
+        case CloseReason.TIMED_OUT:
+            return TimeoutError(message)

@@ -1,0 +1,234 @@
+"""What the network modules of both adapters have in common: everything but waiting."""
+
+from __future__ import annotations
+
+import errno
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pknet.errors import PknetError
+from pknet.network import (
+    Identity,
+    Node,
+    NodeConfig,
+    NodeId,
+    NodeInfo,
+    NodeStream,
+    PublicAddressChanged,
+    RendezvousLost,
+    RendezvousRegistered,
+    SocketReleased,
+    SocketWanted,
+    Ticket,
+)
+from pknet_io.interfaces import local_addresses
+from pknet_io.names import resolve_all
+from pknet_io.udp import UdpSocket
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable, Iterable
+
+    from pknet.nat import Mapping, PublicAddress
+    from pknet.network import RendezvousInfo
+
+    Address = tuple[str, int]
+
+__all__ = [
+    "DEFAULT_PORT",
+    "ConnectError",
+    "NetworkBase",
+    "NetworkOptions",
+    "PipeRecord",
+    "UndeliveredError",
+    "open_socket",
+]
+
+DEFAULT_PORT = 1315
+
+
+class ConnectError(PknetError, ConnectionError):
+    """A node could not be reached; the message says what was tried and why it failed."""
+
+
+class UndeliveredError(PknetError):
+    """A network was stopped before all that the program gave it could be delivered; `streams` says to whom."""
+
+    def __init__(self, streams: list[tuple[NodeId | None, int]]) -> None:
+        listed = ", ".join(f"{count} bytes to {node_id or 'an unknown node'}" for node_id, count in streams)
+        super().__init__(f"not delivered: {listed}")
+        self.streams = streams
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkOptions:
+    """What a program may set for a Network.
+
+    `host` and `port`: what the UDP socket is bound to, port 0 for any. `service`: (host, port) of the local TCP service
+    that incoming streams are piped to. `admit(node_id)`: who may come in, nobody by default. `secrets`: of tickets, whose
+    holders may come in too. `introduces`: whether this node is a rendezvous for others; then `alternate_port` (None: none)
+    answers STUN too, and tells others how their NAT maps. `stop_timeout`: how many seconds `stop` gives to what is not
+    delivered yet.
+    """
+
+    host: str = "0.0.0.0"
+    port: int = DEFAULT_PORT
+    service: Address | None = None
+    admit: Callable[[NodeId], bool] = field(default=lambda _: False)
+    secrets: frozenset[bytes] = frozenset()
+    introduces: bool = False
+    alternate_port: int | None = None
+    stop_timeout: float = 10.0
+
+
+@dataclass(slots=True, eq=False)
+class PipeRecord:
+    """A TCP connection joined to a stream: who is at the other end, and how much has passed."""
+
+    node_id: NodeId | None
+    tcp_address: Address
+    bytes_to_node: int = 0
+    bytes_from_node: int = 0
+    close: Callable[[], None] = lambda: None
+    """Close the pipe at once."""
+
+
+def open_socket(host: str, port: int) -> UdpSocket:
+    """Bind the UDP socket of a network. Raises OSError, in plain words if the port is in use."""
+    try:
+        return UdpSocket.bind(host, port)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise OSError(
+                errno.EADDRINUSE, f"UDP port {port} on {host} is in use by another program; choose another port"
+            ) from None
+        raise
+
+
+class NetworkBase:
+    """A node with its sockets; the adapters add the waiting."""
+
+    def __init__(self, nodes: Any, options: NetworkOptions) -> None:
+        self.nodes = nodes
+        self.options = options
+        self.identity = Identity(nodes.private_key())
+        self.logger: logging.Logger = nodes.logger()
+        self.pipes: set[PipeRecord] = set()
+        """The TCP connections that are joined to streams now."""
+        self._node: Node | None = None
+        self._socket: UdpSocket | None = None
+        self._driver: Any = None
+        self._undelivered: list[tuple[NodeId | None, int]] = []
+        if hasattr(nodes, "attach"):
+            nodes.attach(self)
+
+    @property
+    def node_id(self) -> NodeId:
+        """The id of this node."""
+        return self.identity.node_id
+
+    @property
+    def is_started(self) -> bool:
+        """Whether the uTP server is listening."""
+        return self._node is not None
+
+    @property
+    def address(self) -> Address:
+        """The (host, port) that the UDP socket is bound to. Raises PknetError while the network is not started."""
+        if self._socket is None:
+            raise PknetError("the network is not started")
+        return self._socket.address
+
+    @property
+    def local_addresses(self) -> list[Address]:
+        """Where this node is reached on its local network; empty while the network is not started."""
+        if self._socket is None:
+            return []
+        host, port = self._socket.address
+        if host not in ("0.0.0.0", "::"):
+            return [(host, port)]
+        return [(own, port) for own in local_addresses() if (":" in own) == (":" in host)][:6]
+
+    @property
+    def public_address(self) -> PublicAddress | None:
+        """The UDP address by which others see this node, when it was learnt and how; None while it is not known."""
+        return None if self._node is None else self._node.public_address
+
+    @property
+    def mapping(self) -> Mapping | None:
+        """What is known of how this node's NAT maps ports."""
+        return None if self._node is None else self._node.mapping
+
+    @property
+    def connections(self) -> list[NodeStream]:
+        """The streams with other nodes that are open."""
+        return [] if self._node is None else list(self._node.streams)
+
+    def make_ticket(self, rendezvous: Iterable[RendezvousInfo], secret: bytes | None = None) -> Ticket:
+        """Make a ticket that admits its holder to this node.
+
+        `secret`: 16 bytes; a new one by default, which this node honours from now on. Raises PknetError while the
+        network is not started.
+        """
+        node = self._running()
+        secret = secret or os.urandom(16)
+        node.config.secrets.add(secret)
+        return Ticket(self.node_id, secret, tuple(self.local_addresses), tuple(rendezvous))
+
+    def _running(self) -> Node:
+        if self._node is None:
+            raise PknetError("the network is not started")
+        return self._node
+
+    def _make_node(self) -> Node:
+        options = self.options
+        config = NodeConfig(
+            admit=options.admit,
+            secrets=set(options.secrets),
+            introduces=options.introduces,
+            alternate_port=options.alternate_port,
+        )
+        return Node(self.identity, os.urandom, config)
+
+    def _handle_node_event(self, event: Any) -> None:
+        """Take an event that is not of a stream and needs no waiting."""
+        match event:
+            case SocketWanted(number, port):
+                self._open_socket(number, port)
+            case SocketReleased(local):
+                self._driver.remove_socket(local.socket)
+            case PublicAddressChanged(public):
+                self.logger.info("seen from outside as %s port %d (%s)", *public.address, public.how)
+            case RendezvousRegistered(node_id):
+                self.logger.info("registered with rendezvous node %s", node_id)
+            case RendezvousLost(node_id, reason, _):
+                self.logger.warning("rendezvous node %s: %s", node_id, reason)
+
+    def _open_socket(self, number: int, port: int) -> None:
+        node, now = self._running(), self._driver.now
+        try:
+            udp_socket = UdpSocket.bind(self.options.host, port)
+        except OSError as error:
+            self.logger.warning("no socket on UDP port %d: %s", port, error)
+            node.socket_failed(number, str(error), now)
+            return
+        self._driver.add_socket(udp_socket)
+        own_port = udp_socket.address[1]
+        addresses = [(host, own_port) for host, _ in self.local_addresses]
+        node.socket_opened(number, udp_socket.local, addresses, now)
+
+
+def resolve_info(info: NodeInfo) -> NodeInfo:
+    """Return the same with addresses in place of names; blocks while the system asks its name servers."""
+    return NodeInfo(
+        info.node_id,
+        resolve_all(info.addresses),
+        tuple(resolve_rendezvous(rendezvous) for rendezvous in info.rendezvous),
+        info.secret,
+    )
+
+
+def resolve_rendezvous(rendezvous: RendezvousInfo) -> RendezvousInfo:
+    """Return the same with addresses in place of names; blocks while the system asks its name servers."""
+    return type(rendezvous)(rendezvous.node_id, resolve_all(rendezvous.addresses))
