@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pknet_asyncio.network import Forwarder, Network
-from pknet_asyncio.nodes import AsyncNodes, MemoryStore, Nodes, SqliteStore
+from pknet_asyncio.nodes import AsyncNodes, MemoryStore, RendezvousNodes, SqliteStore
 from pknet_asyncio.utp import UtpServer, open_utp_connection, start_utp_server
 from pknet_io.network import ConnectError, NetworkOptions, PipeRecord, UndeliveredError
 
@@ -14,7 +14,7 @@ __all__ = [
     "MemoryStore",
     "Network",
     "NetworkOptions",
-    "Nodes",
+    "RendezvousNodes",
     "PipeRecord",
     "SqliteStore",
     "UndeliveredError",

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pknet.network import NodeId, NodeInfo
 
-__all__ = ["AsyncNodes", "MemoryStore", "NodeStore", "Nodes", "SqliteStore"]
+__all__ = ["AsyncNodes", "MemoryStore", "NodeStore", "RendezvousNodes", "SqliteStore"]
 
 
 class AsyncNodes(Protocol):
@@ -47,7 +47,7 @@ class AsyncNodes(Protocol):
         """Return the logger for what the network has to say."""
 
 
-class Nodes(ReadyNodes):
+class RendezvousNodes(ReadyNodes):
     """Ready AsyncNodes: keeps nodes in a store, and signals through their rendezvous nodes.
 
     `private_key`: a new one by default. `rendezvous`: the nodes that this one registers with. `store`: where nodes are

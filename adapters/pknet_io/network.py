@@ -101,7 +101,8 @@ def open_socket(host: str, port: int) -> UdpSocket:
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             raise OSError(
-                errno.EADDRINUSE, f"UDP port {port} on {host} is in use by another program; choose another port"
+                errno.EADDRINUSE,
+                f"UDP port {port} on {host} is in use by another program; choose another port",
             ) from None
         raise
 
@@ -159,6 +160,11 @@ class NetworkBase:
     def mapping(self) -> Mapping | None:
         """What is known of how this node's NAT maps ports."""
         return None if self._node is None else self._node.mapping
+
+    @property
+    def registered_with(self) -> list[NodeId]:
+        """The rendezvous nodes that introduce others to this node now."""
+        return [] if self._node is None else self._node.registered_with
 
     @property
     def connections(self) -> list[NodeStream]:

@@ -63,7 +63,7 @@ def request_buffer(sock: socket.socket, option: int, size: int) -> None:
 
 
 def read_buffer(sock: socket.socket, option: int) -> int:
-    """Return the payload bytes that a buffer holds."""
+    """Return the bytes that a buffer holds, in datagrams of about an MTU."""
     size = sock.getsockopt(socket.SOL_SOCKET, option)
     # Linux doubles what was asked for, to make room for its own bookkeeping, and tells the doubled number.
     return size // 2 if constants.LINUX else size

@@ -185,10 +185,8 @@ class Sender:
         value = self._usual_dont_fragment if wanted is None else self._family.dont_fragment_values[wanted]
         try:
             self._sock.setsockopt(self._family.level, self._family.dont_fragment, value)
-        except OSError as error:
-            if error.errno in _CLOSED:
-                raise
-            self._usual_dont_fragment = None
+        except OSError:
+            self._usual_dont_fragment = None  # it is there in name only
 
     def _sockaddr(self, remote: Hashable) -> Sockaddr | None:
         address = cast("Address", remote)

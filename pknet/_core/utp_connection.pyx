@@ -414,18 +414,20 @@ cdef class UtpConnection(TimerEntry):
 
     cdef bint receive_payload(self, const PacketHeader* packet, Py_ssize_t hint) except False:
         cdef Arrival arrival
-        if self.reader_gone and packet.payload_size and not self.receiving.finished:
+        if self.reader_gone and packet.payload_size:
             self.shared.counters.unread += 1
             if self.fin_acknowledged:
+                # The peer knows that this side has finished and goes on sending: it has to learn that nobody reads.
                 self.emit_bare(ST_RESET, self.send_id, self.sending.next)
-                self.end(CloseReason.ABORTED)
-            return True
+                return self.end(CloseReason.ABORTED)
         arrival = self.receiving.receive(
             packet.seq_nr, packet.payload, packet.payload_size, hint, packet.type == ST_FIN
         )
         self.ack_needed = True
         if arrival == ARRIVED_IN_ORDER or arrival == ARRIVED_EARLY:
             self.bytes_received += packet.payload_size
+            while self.reader_gone and self.receiving.readable:
+                self.receiving.read(self.receiving.readable)
             if self.receiving.readable and not self.data_told:
                 self.data_told = True
                 self.tell(DataReceived(self))

@@ -34,7 +34,7 @@ class FrameReader:
 
     @property
     def wanted(self) -> int:
-        """How many bytes complete the header that has begun, or else the frame: what may be read without going past it."""
+        """How many bytes complete the header or, after it, the frame: to read no further than its end."""
         if len(self._buffer) < _HEADER_SIZE:
             return _HEADER_SIZE - len(self._buffer)
         return _HEADER_SIZE + int.from_bytes(self._buffer[:_HEADER_SIZE]) - len(self._buffer)

@@ -4,8 +4,8 @@ Both sides show a certificate, and nothing of it counts but its Ed25519 key (RFC
 The client knows whom it wants: another key fails the handshake before the client has shown its own
 certificate or sent a byte of the program. The server learns who came and decides afterwards.
 
-As RFC 8446 section 4.4.2.4 has it, the client's handshake completes before the server has judged the client's
-certificate: a server that refuses it shows itself to the client as StreamFailed after HandshakeCompleted.
+The client's handshake is complete before the server has judged the client's certificate (RFC 8446 section 2):
+a server that refuses it shows itself to the client as StreamFailed after HandshakeCompleted.
 
 There is no resumption yet: no session is kept, and a ticket that arrives (section 4.6.1) is not used. The
 place for it is `client()`, which would be given what `events()` reported of an earlier stream. What else

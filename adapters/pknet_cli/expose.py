@@ -1,0 +1,83 @@
+"""`pknet expose`: makes a local TCP service reachable by those who hold the ticket."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pknet_asyncio import Network, NetworkOptions, RendezvousNodes
+from pknet_cli.keys import default_key_path, load_or_make_key, load_or_make_secret
+from pknet_cli.output import say
+from pknet_cli.parameters import ADDRESS, RENDEZVOUS, format_address
+from pknet_cli.running import run, wait_for_signal
+from pknet_io.network import DEFAULT_PORT
+
+if TYPE_CHECKING:
+    from pknet.network import NodeId, RendezvousInfo
+
+__all__ = ["expose"]
+
+# How long to wait for the rendezvous nodes before the ticket is printed all the same.
+PATIENCE = 5.0
+
+
+@click.command()
+@click.argument("service", type=ADDRESS)
+@click.option(
+    "--rendezvous",
+    type=RENDEZVOUS,
+    multiple=True,
+    help="Rendezvous node that introduces others, as `pknet serve` prints it; may be given several times.",
+)
+@click.option("--listen", type=ADDRESS, default=("0.0.0.0", DEFAULT_PORT), help="UDP address to listen on.")
+@click.option("--key", type=click.Path(dir_okay=False, path_type=Path), help="File with the node's private key.")
+@click.option("--admit", multiple=True, metavar="NODE_ID", help="Node that may come in without the ticket.")
+@click.option("--new-ticket", is_flag=True, help="Make a new ticket; the old one admits nobody any more.")
+def expose(
+    service: tuple[str, int],
+    rendezvous: tuple[RendezvousInfo, ...],
+    listen: tuple[str, int],
+    key: Path | None,
+    admit: tuple[str, ...],
+    new_ticket: bool,
+) -> None:
+    """Make the TCP service at HOST:PORT reachable, and print the ticket that `pknet connect` takes.
+
+    The ticket is a secret: who holds it may connect. It stays the same from run to run. On the same network, or where this
+    machine is public, no rendezvous node is needed.
+    """
+    key_path = key or default_key_path("expose")
+    private_key = load_or_make_key(key_path)
+    secret = load_or_make_secret(key_path.with_suffix(".ticket"), new=new_ticket)
+    admitted = frozenset(admit)
+    options = NetworkOptions(*listen, service=service, admit=lambda node_id: node_id in admitted)
+    network = Network(RendezvousNodes(private_key, rendezvous=rendezvous), options)
+    run(_expose(network, service, rendezvous, secret))
+
+
+async def _expose(
+    network: Network, service: tuple[str, int], rendezvous: tuple[RendezvousInfo, ...], secret: bytes
+) -> None:
+    async with network:
+        say(f"Exposing {format_address(service)} on UDP {format_address(network.address)}.")
+        if rendezvous:
+            await _wait_for_rendezvous(network, {info.node_id for info in rendezvous})
+        click.echo(network.make_ticket(rendezvous, secret).encode())
+        say("The line above is the ticket, for `pknet connect`. Who holds it may connect.")
+        await wait_for_signal()
+        say("Stopping.")
+
+
+async def _wait_for_rendezvous(network: Network, wanted: set[NodeId]) -> None:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + PATIENCE
+    while loop.time() < deadline and not (wanted <= set(network.registered_with) and network.public_address):
+        await asyncio.sleep(0.05)
+    for node_id in wanted - set(network.registered_with):
+        say(f"Rendezvous node {node_id} does not answer yet; trying on.")
+    public = network.public_address
+    if public is not None:
+        say(f"Seen from outside as {format_address(public.address)} ({public.how}).")
