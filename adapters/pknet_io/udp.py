@@ -40,7 +40,7 @@ class UdpSocket:
         self.local = LocalAddress(self, host)
         """The handle of the socket itself: the system chooses the source address of what leaves by it."""
         self.receive_buffer = options.read_buffer(sock, socket.SO_RCVBUF)
-        """Bytes that can wait in the kernel in large datagrams; small ones take far more room than they have bytes."""
+        """Bytes that can wait in the kernel, as large datagrams; small ones take more than their size."""
         self.send_buffer = options.read_buffer(sock, socket.SO_SNDBUF)
         family = constants.IPV4 if sock.family == socket.AF_INET else constants.IPV6
         local_addresses = LocalAddresses(self.local, family)

@@ -112,6 +112,7 @@ class Meeting:
         self._offerer: Offerer | None = None
         self._answerer: Answerer | None = None
         self._offered_at = now
+        self._ours: Description | None = None
         self._theirs: Description | None = None
         self._checks_sent = 0
         self._step = _Step.GATHERING if self.is_initiator else _Step.WAITING
@@ -203,6 +204,7 @@ class Meeting:
         description = self._host.describe(self._local)
         if self._wants_socket or description is None:
             return
+        self._ours = description
         if not self.is_initiator:
             if self._step is _Step.GATHERING and self._answerer is not None:
                 self._introduce(self._answerer.answer(description.encode()))
@@ -268,7 +270,8 @@ class Meeting:
         if self._step is not _Step.OFFERED or self._offerer is None:
             raise IntroductionError("no answer is expected")
         self._theirs = Description.decode(self._offerer.receive_answer(data))
-        ours = self._host.describe(self._local)
+        # Perhaps more is known by now than when the offer was made.
+        self._ours = ours = self._host.describe(self._local) or self._ours
         assert ours is not None
         start = now + (now - self._offered_at) / 2
         self._introduce(self._offerer.go(ours.encode()))
@@ -326,8 +329,7 @@ class Meeting:
 
     def _punch_failed(self, now: float) -> None:
         self._stop_punching()
-        ours = self._host.describe(self._local)
-        our_mapping = Mapping.UNKNOWN if ours is None else ours.mapping
+        our_mapping = Mapping.UNKNOWN if self._ours is None else self._ours.mapping
         their_mapping = Mapping.UNKNOWN if self._theirs is None else self._theirs.mapping
         if self._round + 1 < ROUNDS and may_recover(our_mapping, their_mapping):
             self._next_round(now)

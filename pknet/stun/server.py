@@ -109,8 +109,9 @@ class BindingServer:
     def handle_timeout(self, now: float) -> None:
         """Do nothing: a server that keeps nothing has nothing to wait for."""
 
-    def next_timeout(self) -> None:
+    def next_timeout(self) -> float | None:
         """Return None: nothing is ever due."""
+        return None
 
     def transmits(self) -> list[Transmit]:
         """Take the answers to be sent, in order."""

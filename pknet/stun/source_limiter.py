@@ -9,6 +9,8 @@ from pknet._core.stun_address import pack_address
 __all__ = ["SourceLimiter"]
 
 _MAPPED: Final = bytes(10) + b"\xff\xff"
+# What rounding may have lost of a token.
+_ROUNDING: Final = 1e-6
 
 
 class SourceLimiter:
@@ -35,7 +37,7 @@ class SourceLimiter:
         """Take a token from the bucket of an IP address's source; return False if it is empty."""
         source = _source_of(host)
         full_at = max(self._full_at.pop(source, now), now)
-        is_allowed = (full_at - now) * self._rate <= self._burst - 1
+        is_allowed = (full_at - now) * self._rate <= self._burst - 1 + _ROUNDING
         if is_allowed:
             full_at += 1 / self._rate
         self._full_at[source] = full_at

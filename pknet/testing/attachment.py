@@ -156,8 +156,7 @@ class Attachment(Generic[MachineT]):
         try:
             self._take_turn(self._simulation.now)
         except Exception as error:
-            if not isinstance(error, SimulationError):
-                error.add_note(f"in the turn of {self.describe()} at {self._simulation.now}")
+            error.add_note(f"in the turn of {self.describe()} at {self._simulation.now}")
             raise
 
     def _take_turn(self, now: float) -> None:
@@ -201,10 +200,12 @@ class Attachment(Generic[MachineT]):
         remote = self._remotes.get(transmit.remote)
         if remote is None:
             remote = self._remotes[transmit.remote] = canonical_address(transmit.remote)
+        if (":" in remote[0]) != socket.is_ipv6:
+            raise SimulationError(
+                f"{self.describe()} sends to {remote} by {socket!r}, of another address family"
+            )
         data, size = transmit.data, transmit.segment_size
         ttl, dont_fragment, ecn = transmit.ttl, transmit.dont_fragment, transmit.ecn
-        if ttl is not None and not 0 < ttl < 256:
-            raise SimulationError(f"{self.describe()} sends with a TTL of {ttl}")
         send = socket.host.send
         if size is None:
             if len(data) > MAX_UDP_PAYLOAD:

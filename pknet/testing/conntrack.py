@@ -54,6 +54,10 @@ class Conntrack:
         self._by_outside: dict[Address, list[Flow]] = {}
         self._sweep_at = 1024
 
+    def __len__(self) -> int:
+        """Return how many flows it holds, those included that are over but have not been swept out."""
+        return len(self._flows) // 2
+
     def flows(self, now: float) -> Iterator[Flow]:
         """Yield the flows that are remembered, oldest first."""
         return (flow for pair, flow in self._flows.items() if flow.expires > now and pair == flow.original)

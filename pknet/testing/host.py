@@ -57,6 +57,11 @@ class SimulatedSocket:
     def __repr__(self) -> str:
         return f"<SimulatedSocket {endpoint(self.address)}>"
 
+    @property
+    def is_ipv6(self) -> bool:
+        """Whether its address is one of IPv6."""
+        return ":" in self.address[0]
+
     def send(
         self,
         data: bytes,
@@ -69,7 +74,10 @@ class SimulatedSocket:
         """Send one datagram."""
         if len(data) > MAX_UDP_PAYLOAD:
             raise SimulationError(f"{len(data)} bytes don't fit into a datagram")
-        self.host.send(self, data, canonical_address(remote), ttl, dont_fragment, ecn)
+        to = canonical_address(remote)
+        if (":" in to[0]) != self.is_ipv6:
+            raise SimulationError(f"{self!r} can't send to {to}, of another address family")
+        self.host.send(self, data, to, ttl, dont_fragment, ecn)
 
     def close(self) -> None:
         """Free the port; twice is harmless."""
@@ -157,6 +165,9 @@ class Host:
         Raises SimulationError if a socket's family has no address there.
         """
         there = [canonical_host(address) for address in addresses]
+        for address in there:
+            if segment.nodes.get(address, self) is not self:
+                raise SimulationError(f"{address} is taken in {segment.name}")
         follow = {old: _same_family(old, there) for old, _ in self._sockets}
         for address in self._addresses:
             self._segment.part(address)
@@ -179,11 +190,15 @@ class Host:
         simulation = self._simulation
         if socket.closed:
             raise SimulationError(f"{socket!r} is closed")
+        if ttl is None:
+            ttl = DEFAULT_TTL
+        elif not 0 < ttl < 256:
+            raise SimulationError(f"{socket!r} can't send with a TTL of {ttl}")
         packet = Packet(
             data,
             socket.address,
             remote,
-            DEFAULT_TTL if ttl is None else ttl,
+            ttl,
             socket.dont_fragment if dont_fragment is None else dont_fragment,
             ecn,
         )

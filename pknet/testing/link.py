@@ -18,10 +18,11 @@ class Link:
     """One direction of a wire. Any value may be changed while time runs; what is under way keeps the old one.
 
     `latency` in seconds; `jitter`: up to so many seconds more, chosen for each datagram, without changing
-    their order; `loss`, `reorder` and `duplicate`: shares from 0 to 1. A reordered datagram arrives up to
-    `reorder_delay` seconds after its time, and others overtake it. `rate` in bytes a second: datagrams leave
-    one after another, and those that wait fill at most `queue` bytes, beyond which the newest is dropped.
-    `mtu` in bytes: a datagram that is longer and may not be fragmented is dropped. All bytes are UDP payload.
+    their order: what would overtake arrives together with what it would overtake; `loss`, `reorder` and
+    `duplicate`: shares from 0 to 1. A reordered datagram arrives up to `reorder_delay` seconds after its
+    time, and others overtake it. `rate` in bytes a second: datagrams leave one after another, and those that
+    wait fill at most `queue` bytes, beyond which the newest is dropped. `mtu` in bytes: a datagram that is
+    longer and may not be fragmented is dropped. All bytes are UDP payload.
 
     Whoever is given the same Link shares the wire, as hosts share a bottleneck.
     """

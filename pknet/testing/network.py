@@ -86,10 +86,10 @@ class SimulatedNetwork(Simulation):
     ) -> Nat:
         """Make a NAT by its name in NATS or from its behaviour, and return it; several are a chain.
 
-        Of a chain the innermost, which hosts are behind, is returned. `address` and the wires `up` and `down` are
-        those of the outermost; `inside` has the prefixes of the innermost. Where they are not given, outside
-        addresses count up from 203.0.113.11 and the insides are 10.1.0.0/24, 10.2.0.0/24, … (198.18.1.0/24, …
-        where nothing is translated).
+        Of a chain the innermost, which hosts are behind, is returned. `address` and the wires `up` and `down`
+        are those of the outermost; `inside` has the prefixes of the innermost. Where they are not given,
+        outside addresses count up from 203.0.113.11 and the insides are 10.1.0.0/24, 10.2.0.0/24, …
+        (198.18.1.0/24, … where nothing is translated).
         """
         if isinstance(behaviour, str):
             if behaviour not in NATS:
