@@ -48,7 +48,7 @@ class Conntrack:
     """The table of flows of one router."""
 
     def __init__(self, behaviour: NatBehaviour) -> None:
-        self._behaviour = behaviour
+        self.behaviour = behaviour
         self._flows: dict[Pair, Flow] = {}
         self._by_key: dict[Hashable, list[Flow]] = {}
         self._by_outside: dict[Address, list[Flow]] = {}
@@ -72,7 +72,7 @@ class Conntrack:
 
     def refresh(self, flow: Flow, pair: Pair, now: float) -> None:
         """Take note of a packet of this flow."""
-        behaviour = self._behaviour
+        behaviour = self.behaviour
         streams = flow.replied and now > flow.created + behaviour.stream_after
         flow.expires = now + (behaviour.stream_lifetime if streams else behaviour.unreplied_lifetime)
         if pair == flow.reply:
@@ -80,9 +80,9 @@ class Conntrack:
 
     def add(self, flow: Flow, key: Hashable | None, now: float) -> bool:
         """Remember a new flow, by a key if later ones are to map as it does; False if the table is full."""
-        if len(self._flows) >= min(self._sweep_at, 2 * self._behaviour.max_flows):
+        if len(self._flows) >= min(self._sweep_at, 2 * self.behaviour.max_flows):
             self._sweep(now)
-            if len(self._flows) >= 2 * self._behaviour.max_flows:
+            if len(self._flows) >= 2 * self.behaviour.max_flows:
                 return False
         self._flows[flow.original] = self._flows[flow.reply] = flow
         if key is not None:

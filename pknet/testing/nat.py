@@ -55,7 +55,6 @@ class Nat:
         down: Link | None,
         name: str | None,
     ) -> None:
-        self.behaviour = behaviour
         self.name = name or f"nat {address}"
         self.outer = outer
         self.up = up
@@ -77,6 +76,17 @@ class Nat:
 
     def __repr__(self) -> str:
         return f"<Nat {self.name}>"
+
+    @property
+    def behaviour(self) -> NatBehaviour:
+        """How it behaves; it may become another NAT while time runs, and keeps the flows that it has."""
+        return self._table.behaviour
+
+    @behaviour.setter
+    def behaviour(self, behaviour: NatBehaviour) -> None:
+        if behaviour.translates != self.behaviour.translates:
+            raise SimulationError(f"{self.name} can't begin or cease to translate")
+        self._table.behaviour = behaviour
 
     @property
     def address(self) -> str:

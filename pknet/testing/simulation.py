@@ -41,7 +41,8 @@ class Simulation:
         self.event_limit = event_limit
         self.instant_limit = instant_limit
         # What links and NATs draw from; its draws don't depend on how many bytes the machines ask for.
-        self.random = Random(seed)
+        # Seeded by words, so that neither is the sequence that a test draws from a Random(seed) of its own.
+        self.random = Random(f"network {seed}")
         self._machine_random = Random(f"machines {seed}")
         self.trace = Trace()
         self.tracing = False

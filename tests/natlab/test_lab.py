@@ -2,9 +2,11 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -72,23 +74,45 @@ def test_a_datagram_needs_a_ttl_for_each_router_on_its_way(hops: int) -> None:
     with NatLab("dmz", "dmz", hops=hops) as lab:
         agent1, agent2 = lab.agent1.socket(1315), lab.agent2.socket(1315)
         for ttl in 1 + hops, 2 + hops, 3 + hops:
-            agent1.setsockopt(0, 2, ttl)  # IPPROTO_IP, IP_TTL
+            agent1.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, ttl)
             agent1.sendto(b"%d" % ttl, (lab.router2.address, 1315))
         assert agent2.recv(100) == b"%d" % (3 + hops)
 
 
+def set_ttl_two(sock: socket.socket) -> None:
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 2)
+
+
+def set_timestamp_that_overflows_at_the_second_router(sock: socket.socket) -> None:
+    """Set the option of RFC 791, section 3.1: no room for a timestamp, and an overflow count of 14 of 15."""
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, bytes([68, 4, 5, 14 << 4]))
+
+
 @pytest.mark.root
 @needs_lab
-def test_with_a_hop_an_opener_of_ttl_two_opens_its_own_nat_and_dies_before_the_other() -> None:
-    with NatLab("cone", "cone", hops=1) as lab:
+@pytest.mark.parametrize(
+    ("limit_reach", "hops"),
+    [
+        (set_ttl_two, 1),
+        (set_timestamp_that_overflows_at_the_second_router, 0),
+        (set_timestamp_that_overflows_at_the_second_router, 1),
+    ],
+)
+def test_an_opener_opens_its_own_nat_and_dies_before_it_can_clash_in_the_other(
+    limit_reach: Callable[[socket.socket], None], hops: int
+) -> None:
+    with NatLab("cone", "cone", hops=hops) as lab:
         agent1, agent2 = lab.agent1.socket(1315), lab.agent2.socket(1315)
         to_agent1, to_agent2 = (lab.router1.address, 1315), (lab.router2.address, 1315)
         for opener, destination in (agent1, to_agent2), (agent2, to_agent1):
-            opener.setsockopt(0, 2, 2)  # IPPROTO_IP, IP_TTL
+            limit_reach(opener)
             opener.sendto(b"opener", destination)
-            opener.setsockopt(0, 2, 64)
+            opener.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 64)
+            opener.setsockopt(socket.IPPROTO_IP, socket.IP_OPTIONS, b"")
         agent1.sendto(b"punch", to_agent2)
         assert agent2.recvfrom(100) == (b"punch", to_agent1)
+        agent2.sendto(b"punch", to_agent1)
+        assert agent1.recvfrom(100) == (b"punch", to_agent2)
 
 
 @pytest.mark.root
