@@ -64,7 +64,7 @@ class Segment:
                 if packet.ttl <= self.hops:
                     self._simulation.drop(packet, self.name, "TTL ran out")
                     return
-                pass
+                packet.ttl -= self.hops
             down = node.down
             if down is None:
                 node.arrive(packet)

@@ -39,11 +39,11 @@ def test_the_routers_of_the_internet_can_change() -> None:
 def test_each_nat_on_the_way_takes_one_from_the_ttl(nat_a: str, nat_b: str | None, hops: int) -> None:
     for ttl, arrives in ((hops, False), (hops + 1, True)):
         network = SimulatedNetwork(internet_hops=1)
-        helper = network.host().bind()
+        third = network.host().bind()
         sender = network.host(behind=network.nat(nat_a)).bind()
         receiver = network.host(behind=network.nat(nat_b) if nat_b else None).bind()
-        receiver.send(b"open", helper.address)
-        sender.send(b"hello", helper.received[0].remote, ttl=ttl)
+        receiver.send(b"open", third.address)
+        sender.send(b"hello", third.received[0].remote, ttl=ttl)
         assert [received.data for received in receiver.received] == [b"hello"] * arrives
 
 
