@@ -36,7 +36,7 @@ test: build
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/cython-lint pknet adapters
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/cython-lint pknet adapters
 	$(BIN)/codespell
 
 types: build

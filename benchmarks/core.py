@@ -1,4 +1,6 @@
-"""The uTP core alone: two endpoints in memory, no socket, no wait; nanoseconds for each data packet with its share of ACKs."""
+"""The uTP core alone: two endpoints in memory, no socket, no wait; nanoseconds for each data packet with its
+share of ACKs.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ NEAR, FAR = ("192.0.2.1", 1), ("192.0.2.2", 1)
 
 
 def transfer(window: int) -> float:
-    """Move BYTES from one endpoint to the other; return nanoseconds per data packet, both ends and all ACKs together."""
+    """Move BYTES from one endpoint to the other; return nanoseconds per data packet, both ends and all ACKs
+    together.
+    """
     config = UtpConfig(receive_buffer=window, send_buffer=window)
     sender, receiver = UtpEndpoint(os.urandom, config), UtpEndpoint(os.urandom, config)
     block = bytes(1 << 16)

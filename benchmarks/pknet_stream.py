@@ -3,8 +3,8 @@
     python -m benchmarks.pknet_stream receive asyncio|blocking [KERNEL_BUFFER]
     python -m benchmarks.pknet_stream send asyncio|blocking PORT BYTES
 
-The receiver prints its port, then what it received, as JSON lines. KERNEL_BUFFER is its SO_RCVBUF in bytes; without it the
-adapter asks for as much as it likes.
+The receiver prints its port, then what it received, as JSON lines. KERNEL_BUFFER is its SO_RCVBUF in bytes;
+without it the adapter asks for as much as it likes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The main job, shown: a file on one node, fetched from another through a uTP stream.
 
-`make demo` runs it on this machine, with no root and no configuration: a rendezvous node and a node that exposes a local HTTP
-service, both by the command `pknet`, and a second node in this program. `make demo NAT=cone,cone` (as root on Linux) puts the
-two nodes behind NATs of their own: see `demo_nat`.
+`make demo` runs it on this machine, with no root and no configuration: a rendezvous node and a node that
+exposes a local HTTP service, both by the command `pknet`, and a second node in this program. `make demo
+NAT=cone,cone` (as root on Linux) puts the two nodes behind NATs of their own: see `demo_nat`.
 """
 
 import argparse
@@ -71,7 +71,12 @@ def first_line(process: subprocess.Popen[str]) -> str:
 @contextmanager
 def download(what: str) -> Iterator["Download"]:
     """Show the progress of a download, and what came of it in the end."""
-    columns = TextColumn("  {task.description}"), BarColumn(), DownloadColumn(binary_units=True), TransferSpeedColumn()
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(),
+        DownloadColumn(binary_units=True),
+        TransferSpeedColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         yield Download(progress, what)
 
@@ -101,9 +106,14 @@ class Download:
         """Say what came, and return whether it is what it should be."""
         seconds = time.monotonic() - self._started
         found = self._digest.hexdigest()
-        say(f"  {self.size} bytes in {seconds:.2f} s, {self.size / 1e6 / seconds:.0f} MB/s, SHA-256 {found[:16]}…")
+        speed = self.size / 1e6 / seconds
+        say(f"  {self.size} bytes in {seconds:.2f} s, {speed:.0f} MB/s, SHA-256 {found[:16]}…")
         right = self.size == SIZE and found == expected
-        say("  The checksum matches." if right else f"  WRONG: {SIZE} bytes with SHA-256 {expected[:16]}… were sent.")
+        say(
+            "  The checksum matches."
+            if right
+            else f"  WRONG: {SIZE} bytes with SHA-256 {expected[:16]}… were sent."
+        )
         return right
 
 
@@ -115,7 +125,9 @@ async def fetch_by_connect(network: Network, ticket: Ticket, expected: str) -> b
     say(f"Connected in {(time.monotonic() - started) * 1000:.0f} ms, directly, to {host} port {port}.")
     public = network.public_address
     if public is not None:
-        say(f"This node learnt that it is seen as {public.address[0]} port {public.address[1]}: {public.how}.")
+        say(
+            f"This node learnt that it is seen as {public.address[0]} port {public.address[1]}: {public.how}."
+        )
     with download("Network.connect") as answer:
         writer.write(REQUEST)
         async for data in chunks(reader):
@@ -148,10 +160,12 @@ async def chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
 async def fetch_both_ways(ticket: Ticket, expected: str) -> bool:
     """Be the second node."""
     info = ticket.to_node_info()
-    say("Fetching it from a second node. It is told nothing but the ticket's rendezvous node, as if it were far away.")
+    say("Fetching it from a second node, which knows only the ticket's rendezvous node, as if far away.")
     far = NodeInfo(info.node_id, (), info.rendezvous, info.secret)
     async with Network(RendezvousNodes(nodes=[far]), NetworkOptions(host="127.0.0.1", port=0)) as network:
-        return await fetch_by_connect(network, ticket, expected) and await fetch_by_forward(network, ticket, expected)
+        return await fetch_by_connect(network, ticket, expected) and await fetch_by_forward(
+            network, ticket, expected
+        )
 
 
 def run_on_this_machine() -> bool:
@@ -186,7 +200,9 @@ def run_on_this_machine() -> bool:
 def main() -> None:
     """Run the demo; the exit status is 0 only if every checksum matched."""
     parser = argparse.ArgumentParser(description="Fetch a file from one node by another.")
-    parser.add_argument("--nat", metavar="NAT1,NAT2", help="put the nodes behind these NATs (root, Linux, nftables)")
+    parser.add_argument(
+        "--nat", metavar="NAT1,NAT2", help="put the nodes behind these NATs (root, Linux, nftables)"
+    )
     arguments = parser.parse_args()
     if arguments.nat:
         from examples.demo_nat import run_across_nats

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 import threading
 from contextlib import suppress
+from pathlib import Path
 from typing import IO, Any
 
 from rich.table import Table
@@ -28,7 +29,7 @@ from examples.demo import (
     say,
     shared_folder,
 )
-from tests.natlab import RULE_SETS, Counters, NatLab, Namespace, missing_requirements
+from tests.natlab import RULE_SETS, Counters, Namespace, NatLab, missing_requirements
 
 LATENCY = 0.010
 HTTP_PORT = 8080
@@ -47,32 +48,38 @@ def run_across_nats(nats: str) -> bool:
         return False
     say(f"Two private networks, the first behind the NAT {names[0]!r}, the second behind {names[1]!r};")
     say(f"{LATENCY * 1000:.0f} ms and one hop between routers and server.")
-    with shared_folder() as (folder, expected), tempfile.TemporaryDirectory() as keys:
-        with NatLab(*names, latency=LATENCY, hops=1) as lab:
-            say(f"A file of {SIZE >> 20} MiB with SHA-256 {expected[:16]}…")
-            start(lab.agent2, http_server(folder, HTTP_PORT))
-            rendezvous = start(lab.server, pknet("serve", "--public", lab.server.address, "--key", f"{keys}/serve"))
-            say(f"server {lab.server.address}: pknet serve, a rendezvous node, {rendezvous}")
-            service = f"127.0.0.1:{HTTP_PORT}"
-            expose = pknet("expose", service, "--rendezvous", rendezvous, "--key", f"{keys}/expose.key")
-            ticket = start(lab.agent2, expose, narrate="agent2")
-            say(f"agent2 {lab.agent2.address}: pknet expose, ticket {ticket[:24]}…")
-            try:
-                local = start(lab.agent1, pknet("connect", ticket), narrate="agent1")
-            except RuntimeError:
-                say("No stream, so nothing was fetched.")
-                return False
-            say(f"agent1 {lab.agent1.address}: pknet connect, TCP {local} leads to the service")
-            matches = fetch(lab.agent1, local, expected)
-            return show(lab.router1.counters(), lab.router2.counters()) and matches
+    lab = NatLab(*names, latency=LATENCY, hops=1)
+    with shared_folder() as (folder, expected), tempfile.TemporaryDirectory() as keys, lab:
+        return run_in(lab, folder, expected, Path(keys))
 
 
-def start(place: Namespace, command: list[str], narrate: str = "") -> str:
-    """Start a program in a namespace and return its first line; what it tells a person is shown if `narrate` names it."""
-    error = subprocess.PIPE if narrate else subprocess.DEVNULL
+def run_in(lab: NatLab, folder: Path, expected: str, keys: Path) -> bool:
+    """Run the three commands, fetch the file and show what the routers counted."""
+    say(f"A file of {SIZE >> 20} MiB with SHA-256 {expected[:16]}…")
+    start(lab.agent2, http_server(folder, HTTP_PORT))
+    serve = pknet("serve", "--public", lab.server.address, "--key", f"{keys}/serve.key")
+    rendezvous = start(lab.server, serve)
+    say(f"server {lab.server.address}: pknet serve, a rendezvous node, {rendezvous}")
+    service = f"127.0.0.1:{HTTP_PORT}"
+    expose = pknet("expose", service, "--rendezvous", rendezvous, "--key", f"{keys}/expose.key")
+    ticket = start(lab.agent2, expose, narrator="agent2")
+    say(f"agent2 {lab.agent2.address}: pknet expose, ticket {ticket[:24]}…")
+    try:
+        local = start(lab.agent1, pknet("connect", ticket), narrator="agent1")
+    except RuntimeError:
+        say("No stream, so nothing was fetched.")
+        return False
+    say(f"agent1 {lab.agent1.address}: pknet connect, TCP {local} leads to the service")
+    matches = fetch(lab.agent1, local, expected)
+    return show(lab.router1.counters(), lab.router2.counters()) and matches
+
+
+def start(place: Namespace, command: list[str], narrator: str = "") -> str:
+    """Start a program in a namespace and return its first line; with a `narrator`, show what it tells."""
+    error = subprocess.PIPE if narrator else subprocess.DEVNULL
     process = place.popen(command, stdout=subprocess.PIPE, stderr=error, text=True)
-    if narrate:
-        threading.Thread(target=show_lines, args=(process.stderr, narrate), daemon=True).start()
+    if narrator:
+        threading.Thread(target=show_lines, args=(process.stderr, narrator), daemon=True).start()
     return first_line(process)
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# Examples take as long as the machine's other work lets them; what must not take long is a benchmark's matter.
+# Examples take as long as the machine's other work lets them; what must not take long is a benchmark's
+# matter.
 hypothesis.settings.register_profile("pknet", deadline=None)
 hypothesis.settings.load_profile("pknet")
 
@@ -23,13 +24,11 @@ def allowed_skips() -> list[str]:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Iterator[None]:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """Turn a skip that nobody wrote down into a failure, where PKNET_STRICT_SKIPS is set."""
     report = yield
-    if IS_STRICT and report.skipped and not hasattr(report, "wasxfail"):
-        if not any(fnmatch(item.nodeid, pattern) for pattern in allowed_skips()):
-            report.outcome = "failed"
-            report.longrepr = f"{item.nodeid} was skipped, and is not in {ALLOWED_SKIPS.name}: {report.longrepr}"
+    is_allowed = any(fnmatch(item.nodeid, pattern) for pattern in allowed_skips())
+    if IS_STRICT and report.skipped and not is_allowed:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, and is not in {ALLOWED_SKIPS.name}: {report.longrepr}"
     return report

@@ -1,7 +1,7 @@
 """Install, once, what the NAT lab and the real peers need: `make test` runs this before the tests.
 
-As root on Linux, Debian packages come by apt and the peers by npm, so that nothing is skipped. Elsewhere nothing is
-installed, and what is missing is said.
+As root on Linux, Debian packages come by apt and the peers by npm, so that nothing is skipped. Elsewhere
+nothing is installed, and what is missing is said.
 """
 
 import os

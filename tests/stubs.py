@@ -13,7 +13,16 @@ def main() -> None:
     modules = sorted(
         ".".join(path.relative_to(ROOT).with_suffix("").parts) for path in (ROOT / "pknet").rglob("*.pyi")
     )
-    command = [sys.executable, "-m", "mypy.stubtest", "--allowlist", str(ALLOWED), "--ignore-missing-stub", "--ignore-disjoint-bases", *modules]
+    command = [
+        sys.executable,
+        "-m",
+        "mypy.stubtest",
+        "--allowlist",
+        str(ALLOWED),
+        "--ignore-missing-stub",
+        "--ignore-disjoint-bases",
+        *modules,
+    ]
     sys.exit(subprocess.run(command, cwd=ROOT, check=False).returncode)
 
 

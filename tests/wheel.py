@@ -1,7 +1,7 @@
 """Build a source distribution, a wheel from it, and run the tests against that wheel: `make wheel`.
 
-The tests run in a folder of their own with nothing of the repository but the tests, so that what is imported is what the
-wheel installed. The NAT lab and the real peers have their turn in `make test`.
+The tests run in a folder of their own with nothing of the repository but the tests, so that what is imported
+is what the wheel installed. The NAT lab and the real peers have their turn in `make test`.
 """
 
 import os
@@ -26,7 +26,18 @@ def main() -> None:
         with tarfile.open(sdist) as archive:
             archive.extractall(work / "source", filter="data")
         (source,) = (work / "source").iterdir()
-        run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "-w", work, source)
+        run(
+            sys.executable,
+            "-m",
+            "pip",
+            "wheel",
+            "--quiet",
+            "--no-deps",
+            "--no-build-isolation",
+            "-w",
+            work,
+            source,
+        )
         (wheel,) = work.glob("*.whl")
         venv.create(work / "venv", with_pip=True)
         python = work / "venv" / ("Scripts" if os.name == "nt" else "bin") / "python"

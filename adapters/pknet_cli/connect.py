@@ -22,9 +22,15 @@ __all__ = ["connect"]
 
 @click.command()
 @click.argument("ticket", type=TICKET)
-@click.option("--listen", type=ADDRESS, default=("127.0.0.1", 0), help="TCP address to listen on (default: any port).")
+@click.option(
+    "--listen", type=ADDRESS, default=("127.0.0.1", 0), help="TCP address to listen on (default: any port)."
+)
 @click.option("--udp", type=ADDRESS, default=("0.0.0.0", 0), help="UDP address to use (default: any port).")
-@click.option("--key", type=click.Path(dir_okay=False, path_type=Path), help="File with a private key (default: a new key).")
+@click.option(
+    "--key",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File with a private key (default: a new key).",
+)
 def connect(ticket: Ticket, listen: tuple[str, int], udp: tuple[str, int], key: Path | None) -> None:
     """Forward a local TCP port to the service that TICKET leads to.
 
@@ -41,7 +47,11 @@ async def _connect(network: Network, ticket: Ticket, listen: tuple[str, int]) ->
         _, writer = await network.connect(ticket.node_id)
         address = writer.get_extra_info("peername")
         took = (time.monotonic() - started) * 1000
-        how = "at its own address" if address in ticket.addresses else "through the hole that both sides punched"
+        how = (
+            "at its own address"
+            if address in ticket.addresses
+            else "through the hole that both sides punched"
+        )
         say(f"Reached it directly, {how}: {format_address(address)}, in {took:.0f} ms.")
         public = network.public_address
         if public is not None:

@@ -33,7 +33,9 @@ PATIENCE = 5.0
     help="Rendezvous node that introduces others, as `pknet serve` prints it; may be given several times.",
 )
 @click.option("--listen", type=ADDRESS, default=("0.0.0.0", DEFAULT_PORT), help="UDP address to listen on.")
-@click.option("--key", type=click.Path(dir_okay=False, path_type=Path), help="File with the node's private key.")
+@click.option(
+    "--key", type=click.Path(dir_okay=False, path_type=Path), help="File with the node's private key."
+)
 @click.option("--admit", multiple=True, metavar="NODE_ID", help="Node that may come in without the ticket.")
 @click.option("--new-ticket", is_flag=True, help="Make a new ticket; the old one admits nobody any more.")
 def expose(
@@ -46,8 +48,8 @@ def expose(
 ) -> None:
     """Make the TCP service at HOST:PORT reachable, and print the ticket that `pknet connect` takes.
 
-    The ticket is a secret: who holds it may connect. It stays the same from run to run. On the same network, or where this
-    machine is public, no rendezvous node is needed.
+    The ticket is a secret: who holds it may connect. It stays the same from run to run. On the same network,
+    or where this machine is public, no rendezvous node is needed.
     """
     key_path = key or default_key_path("expose")
     private_key = load_or_make_key(key_path)

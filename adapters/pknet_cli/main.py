@@ -23,7 +23,8 @@ __all__ = ["main"]
 def main(verbose: bool) -> None:
     """Reliable, private streams between programs behind NATs.
 
-    What a program may want to read goes to standard output (a ticket, an address), all else to standard error.
+    What a program may want to read goes to standard output (a ticket, an address), all else to standard
+    error.
     """
     logging.basicConfig(
         level=logging.INFO if verbose else logging.WARNING,

@@ -26,7 +26,9 @@ class AddressType(click.ParamType):
     def __init__(self, default_port: int | None = None) -> None:
         self.default_port = default_port
 
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, int]:
         """Return (host, port)."""
         if isinstance(value, tuple):
             return value

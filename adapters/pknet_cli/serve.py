@@ -19,11 +19,19 @@ __all__ = ["serve"]
 @click.command()
 @click.option("--listen", type=ADDRESS, default=("0.0.0.0", DEFAULT_PORT), help="UDP address to listen on.")
 @click.option("--public", type=str, help="Host name or address by which others reach this node.")
-@click.option("--key", type=click.Path(dir_okay=False, path_type=Path), help="File with the node's private key.")
+@click.option(
+    "--key", type=click.Path(dir_okay=False, path_type=Path), help="File with the node's private key."
+)
 @click.option("--alternate-port", type=int, help="Second UDP port for STUN (default: the next one; 0: any).")
-@click.option("--no-alternate", is_flag=True, help="Do without: others can't tell then how their NAT maps ports.")
+@click.option(
+    "--no-alternate", is_flag=True, help="Do without: others can't tell then how their NAT maps ports."
+)
 def serve(
-    listen: tuple[str, int], public: str | None, key: Path | None, alternate_port: int | None, no_alternate: bool
+    listen: tuple[str, int],
+    public: str | None,
+    key: Path | None,
+    alternate_port: int | None,
+    no_alternate: bool,
 ) -> None:
     """Introduce nodes to each other, and tell them their public address (STUN).
 

@@ -36,7 +36,11 @@ def stun(server: tuple[str, int], as_json: bool, timeout: float) -> None:
         click.echo(format_address((answer["mapped_address"]["host"], answer["mapped_address"]["port"])))
         rtt = answer["rtt"]
         nat = "no NAT between" if not answer["nat"] else "a NAT translates this machine's address"
-        say(f"Seen so by {format_address(server)}" + ("" if rtt is None else f" in {rtt * 1000:.1f} ms") + f"; {nat}.")
+        say(
+            f"Seen so by {format_address(server)}"
+            + ("" if rtt is None else f" in {rtt * 1000:.1f} ms")
+            + f"; {nat}."
+        )
 
 
 async def _ask(server: tuple[str, int], timeout: float) -> dict[str, Any]:

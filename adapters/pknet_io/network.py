@@ -53,7 +53,7 @@ class ConnectError(PknetError, ConnectionError):
 
 
 class UndeliveredError(PknetError):
-    """A network was stopped before all that the program gave it could be delivered; `streams` says to whom."""
+    """A network was stopped before all that it was given could be delivered; `streams` says to whom."""
 
     def __init__(self, streams: list[tuple[NodeId | None, int]]) -> None:
         listed = ", ".join(f"{count} bytes to {node_id or 'an unknown node'}" for node_id, count in streams)
@@ -65,11 +65,11 @@ class UndeliveredError(PknetError):
 class NetworkOptions:
     """What a program may set for a Network.
 
-    `host` and `port`: what the UDP socket is bound to, port 0 for any. `service`: (host, port) of the local TCP service
-    that incoming streams are piped to. `admit(node_id)`: who may come in, nobody by default. `secrets`: of tickets, whose
-    holders may come in too. `introduces`: whether this node is a rendezvous for others; then `alternate_port` (None: none)
-    answers STUN too, and tells others how their NAT maps. `stop_timeout`: how many seconds `stop` gives to what is not
-    delivered yet.
+    `host` and `port`: what the UDP socket is bound to, port 0 for any. `service`: (host, port) of the local
+    TCP service that incoming streams are piped to. `admit(node_id)`: who may come in, nobody by default.
+    `secrets`: of tickets, whose holders may come in too. `introduces`: whether this node is a rendezvous for
+    others; then `alternate_port` (None: none) answers STUN too, and tells others how their NAT maps.
+    `stop_timeout`: how many seconds `stop` gives to what is not delivered yet.
     """
 
     host: str = "0.0.0.0"
@@ -136,7 +136,7 @@ class NetworkBase:
 
     @property
     def address(self) -> Address:
-        """The (host, port) that the UDP socket is bound to. Raises PknetError while the network is not started."""
+        """The (host, port) that the UDP socket is bound to; raises PknetError before `start`."""
         if self._socket is None:
             raise PknetError("the network is not started")
         return self._socket.address
@@ -153,7 +153,7 @@ class NetworkBase:
 
     @property
     def public_address(self) -> PublicAddress | None:
-        """The UDP address by which others see this node, when it was learnt and how; None while it is not known."""
+        """The UDP address by which others see this node, when it was learnt and how; None if not known."""
         return None if self._node is None else self._node.public_address
 
     @property
@@ -174,8 +174,8 @@ class NetworkBase:
     def make_ticket(self, rendezvous: Iterable[RendezvousInfo], secret: bytes | None = None) -> Ticket:
         """Make a ticket that admits its holder to this node.
 
-        `secret`: 16 bytes; a new one by default, which this node honours from now on. Raises PknetError while the
-        network is not started.
+        `secret`: 16 bytes; a new one by default, which this node honours from now on. Raises PknetError while
+        the network is not started.
         """
         node = self._running()
         secret = secret or os.urandom(16)

@@ -59,7 +59,9 @@ class SqliteStore:
     def __init__(self, path: str | Path) -> None:
         self._lock = threading.Lock()
         self._database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-        self._database.execute("CREATE TABLE IF NOT EXISTS nodes (node_id TEXT PRIMARY KEY, info BLOB NOT NULL)")
+        self._database.execute(
+            "CREATE TABLE IF NOT EXISTS nodes (node_id TEXT PRIMARY KEY, info BLOB NOT NULL)"
+        )
 
     def list_nodes(self) -> list[NodeInfo]:
         """Return every node that is known."""
@@ -109,7 +111,7 @@ class ReadyNodes:
             self._store.update_node(info)
 
     def attach(self, network: Any) -> None:
-        """Take the Network whose rendezvous nodes carry the signalling; a Network calls this when it is made."""
+        """Take the Network whose rendezvous nodes carry the signalling; the Network itself calls this."""
         self._network = network
 
     def private_key(self) -> Ed25519PrivateKey:

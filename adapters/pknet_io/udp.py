@@ -32,7 +32,7 @@ class UdpSocket:
             raise ValueError("a UDP socket of AF_INET or AF_INET6 is needed")
         sock.setblocking(False)
         host = to_address(sock.getsockname())[0]
-        wildcard = host in ("0.0.0.0", "::")  # noqa: S104  # compared, not bound
+        wildcard = host in ("0.0.0.0", "::")  # compared, not bound
         if sock.family == socket.AF_INET6 and not options.use_ipv6_only(sock) and wildcard:
             raise ValueError("an IPv6 socket must be IPV6_V6ONLY")
         self._sock = sock
@@ -50,7 +50,7 @@ class UdpSocket:
     @classmethod
     def bind(
         cls,
-        host: str = "0.0.0.0",  # noqa: S104  # the documented default: every interface
+        host: str = "0.0.0.0",  # the documented default: every interface
         port: int = 0,
         *,
         receive_buffer: int = 4 << 20,

@@ -1,7 +1,8 @@
-"""A program with a Network, for the lab: `python -m tests.natlab.node ROLE …` prints one JSON line when it has news.
+"""A program with a Network, for the lab: `python -m tests.natlab.node ROLE …` prints one JSON line when it
+has news.
 
-serve: a rendezvous node. provide: hands PAYLOAD bytes to each node that shows the ticket. fetch: connects by the ticket and
-reads them all. The first two run until their standard input ends.
+serve: a rendezvous node. provide: hands PAYLOAD bytes to each node that shows the ticket. fetch: connects by
+the ticket and reads them all. The first two run until their standard input ends.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Real nodes, each a process of its own, behind real NATs: who meets whom directly.
 
-What should happen is written down here beforehand. That a stream was direct is proved by the routers' counters, not by what
-the nodes say.
+What should happen is written down here beforehand. That a stream was direct is proved by the routers'
+counters, not by what the nodes say.
 """
 
 import hashlib
@@ -21,7 +21,8 @@ from tests.natlab.node import PAYLOAD, payload
 
 pytestmark = [pytest.mark.root, pytest.mark.timeout(300)]
 
-# One way from any router or the server to any other, in seconds; between them is one hop, as in any real network.
+# One way from any router or the server to any other, in seconds; between them is one hop, as in any real
+# network.
 LATENCY = 0.010
 LABS_AT_ONCE = 3
 
@@ -29,8 +30,9 @@ DIRECT, NONE = True, False
 
 # fmt: off
 NATS = ("dmz", "cone", "symmetric", "cone-firewalled", "symmetric-firewalled")
-# The node behind the NAT of the row connects to the one behind the NAT of the column. A symmetric NAT and one that filters
-# by address and port can't meet: neither side can know the port that the other's packets come from.
+# The node behind the NAT of the row connects to the one behind the NAT of the column. A symmetric NAT and one
+# that filters by address and port can't meet: neither side can know the port that the other's packets come
+# from.
 EXPECTED = {
     #                        dmz     cone    symmetric  cone-fw  symmetric-fw
     "dmz":                  (DIRECT, DIRECT, DIRECT,    DIRECT,  DIRECT),
