@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pknet_asyncio.network import Forwarder, Network
+from pknet_asyncio.forwarder import Forwarder
+from pknet_asyncio.network import Network
 from pknet_asyncio.nodes import AsyncNodes, MemoryStore, RendezvousNodes, SqliteStore
 from pknet_asyncio.utp import UtpServer, open_utp_connection, start_utp_server
 from pknet_io.network import ConnectError, NetworkOptions, PipeRecord, UndeliveredError
@@ -14,8 +15,8 @@ __all__ = [
     "MemoryStore",
     "Network",
     "NetworkOptions",
-    "RendezvousNodes",
     "PipeRecord",
+    "RendezvousNodes",
     "SqliteStore",
     "UndeliveredError",
     "UtpServer",

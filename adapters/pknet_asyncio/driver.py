@@ -8,20 +8,24 @@ DatagramProtocol costs several times as much for each datagram, and can't receiv
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+from pknet_asyncio.readiness import SelectThread, readiness_of
+from pknet_io.segments import segment_receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pknet import Transmit
-    from pknet.machine import SegmentMachine
-    from pknet_io import UdpSocket
+    from pknet.machine import Machine
+    from pknet_io import LocalAddress, UdpSocket
 
 __all__ = ["Driver"]
 
-# Receive calls in one wake-up. Each brings a datagram or a run of up to 64 KiB; then the machine answers, so that
-# acknowledgements are never further apart than this, and the loop's other tasks have their turn.
+# Receive calls in one wake-up. Each brings a datagram or a run of up to 64 KiB; then the machine answers, so
+# that acknowledgements are never further apart than this, and the loop's other tasks have their turn.
 MAX_RECEIVES = 32
 
 
@@ -29,44 +33,57 @@ class Driver:
     """Joins a machine to UDP sockets; `on_event` is called for each of the machine's events.
 
     After calling a domain verb of the machine, call `drain` (or `drain_soon`, which joins several into one).
+    It belongs to the loop that it was made in.
     """
 
-    def __init__(self, machine: SegmentMachine, socket: UdpSocket, on_event: Callable[[Any], None]) -> None:
+    def __init__(self, machine: Machine, socket: UdpSocket, on_event: Callable[[Any], None]) -> None:
         self.machine = machine
         self.socket = socket
+        self.loop = asyncio.get_running_loop()
         self._on_event = on_event
-        self._loop = asyncio.get_running_loop()
+        self._receive_segments = segment_receiver(machine)
         self._sockets: dict[UdpSocket, deque[Transmit]] = {}
+        self._readiness = readiness_of(self.loop, socket.fileno())
         self._timer: asyncio.TimerHandle | None = None
         self._timer_deadline: float | None = None
         self._drain_is_due = False
         self._draining = False
         self._closed = False
         self._idle: Callable[[], bool] | None = None
+        self._waiting: dict[asyncio.Future[bool], Callable[[], bool]] = {}
+        # A loop may be closed while a finished connection lingers: then nobody else closes the sockets.
+        self._forgotten = weakref.finalize(self, _close_sockets, self._sockets)
         self.add_socket(socket)
 
     @property
     def now(self) -> float:
         """The loop's clock, which is what the machine is given as `now`."""
-        return self._loop.time()
+        return self.loop.time()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether the sockets are closed."""
+        return self._closed
 
     def add_socket(self, socket: UdpSocket) -> None:
         """Drive one more socket, for datagrams whose `local` is one of its handles."""
         self._sockets[socket] = deque()
-        self._loop.add_reader(socket.fileno(), self._on_readable, socket)
+        self._readiness.add_reader(socket.fileno(), self._on_readable, socket)
 
     def remove_socket(self, socket: UdpSocket) -> None:
         """Stop driving a socket and close it."""
         if self._sockets.pop(socket, None) is not None:
-            self._loop.remove_reader(socket.fileno())
-            self._loop.remove_writer(socket.fileno())
+            self._readiness.remove_reader(socket.fileno())
+            self._readiness.remove_writer(socket.fileno())
             socket.close()
 
     def drain_soon(self) -> None:
         """Drain once the current callback is done, however often this is called until then."""
-        if not self._drain_is_due and not self._closed:
-            self._drain_is_due = True
-            self._loop.call_soon(self._drain_if_due)
+        if self._drain_is_due or self._closed or self.loop.is_closed():
+            return
+        self._drain_is_due = True
+        if not self._draining:
+            self.loop.call_soon(self._drain_if_due)
 
     def drain(self) -> None:
         """Send what the machine wants sent, hand on its events and set its timer."""
@@ -80,63 +97,97 @@ class Driver:
                 self._send(self.machine.transmits())
                 events = self.machine.events()
                 for event in events:
-                    self._on_event(event)
+                    self._tell(event)
                 # Handling an event may have called a verb, and so may have made something new to send.
                 if not events and not self._drain_is_due:
                     break
         finally:
             self._draining = False
+        for future, condition in list(self._waiting.items()):
+            if not future.done() and condition():
+                future.set_result(True)
         if self._idle is not None and self._idle():
-            self._idle = None
             self.close()
-        else:
+        elif not self._closed:
             self._set_timer()
 
+    async def wait_for(self, condition: Callable[[], bool]) -> bool:
+        """Wait until `condition()` is true, asked after each drain; return False if closed before."""
+        if self._closed or condition():
+            return not self._closed
+        future: asyncio.Future[bool] = self.loop.create_future()
+        self._waiting[future] = condition
+        try:
+            return await future
+        finally:
+            self._waiting.pop(future, None)
+
     def close_when(self, idle: Callable[[], bool]) -> None:
-        """Close as soon as `idle()` is true, asked after each drain: what lingers is still answered until then."""
+        """Close as soon as `idle()` is true, asked after each drain: until then what lingers is answered."""
         self._idle = idle
         self.drain_soon()
 
     def close(self) -> None:
-        """Send what the machine still wants sent, as far as the kernel takes it at once, and close the sockets."""
+        """Send what the machine still wants sent, if the kernel takes it at once, and close the sockets."""
         if self._closed:
             return
+        self._idle = None
         self.drain()
+        if self._draining:
+            # Closed by the handler of an event: the rest of the events are nobody's any more.
+            self._send(self.machine.transmits())
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         for socket in list(self._sockets):
             self.remove_socket(socket)
+        if isinstance(self._readiness, SelectThread):
+            self._readiness.close()
+        for future in self._waiting:
+            if not future.done():
+                future.set_result(False)
+        self._forgotten.detach()
 
     def _drain_if_due(self) -> None:
         if self._drain_is_due:
             self.drain()
 
+    def _tell(self, event: Any) -> None:
+        # Whatever goes wrong there must not cost the other events of the batch, nor the timer.
+        try:
+            self._on_event(event)
+        except Exception as error:
+            self.loop.call_exception_handler(
+                {"message": f"Unhandled exception in the handling of {event!r}", "exception": error}
+            )
+
     def _on_readable(self, socket: UdpSocket) -> None:
         machine = self.machine
-        now = self._loop.time()
-        for _ in range(MAX_RECEIVES):
-            received = socket.receive()
-            if received is None:
-                break
-            data, segment_size, remote = received.data, received.segment_size, received.remote
-            local = received.local if socket is self.socket else socket.local
-            if segment_size is None:
-                machine.receive_datagram(data, remote, local, now)
-            else:
-                machine.receive_segments(data, segment_size, remote, local, now)
-        self.drain()
+        now = self.loop.time()
+        try:
+            for _ in range(MAX_RECEIVES):
+                received = socket.receive()
+                if received is None:
+                    break
+                data, segment_size, remote = received.data, received.segment_size, received.remote
+                local = received.local if socket is self.socket else socket.local
+                if segment_size is None:
+                    machine.receive_datagram(data, remote, local, now)
+                else:
+                    self._receive_segments(data, segment_size, remote, local, now)
+        finally:
+            self.drain()
 
     def _send(self, transmits: Iterable[Transmit]) -> None:
         for transmit in transmits:
-            socket = self.socket if transmit.local is None else transmit.local.socket
+            socket = self.socket if transmit.local is None else cast("LocalAddress", transmit.local).socket
             waiting = self._sockets.get(socket)
             if waiting is None:
                 continue
             if waiting or not socket.send(transmit):
                 if not waiting:
-                    self._loop.add_writer(socket.fileno(), self._on_writable, socket)
+                    self._readiness.add_writer(socket.fileno(), self._on_writable, socket)
                 waiting.append(transmit)
 
     def _on_writable(self, socket: UdpSocket) -> None:
@@ -144,24 +195,28 @@ class Driver:
         while waiting and socket.send(waiting[0]):
             waiting.popleft()
         if not waiting:
-            self._loop.remove_writer(socket.fileno())
+            self._readiness.remove_writer(socket.fileno())
 
     def _set_timer(self) -> None:
         deadline = self.machine.next_timeout()
-        if deadline == self._timer_deadline and self._timer is not None:
-            return
         if self._timer is not None:
+            assert self._timer_deadline is not None
             # A timer that fires too early does no harm, and most deadlines only ever move away.
-            if deadline is not None and self._timer_deadline is not None and deadline >= self._timer_deadline:
+            if deadline is not None and deadline >= self._timer_deadline:
                 return
             self._timer.cancel()
             self._timer = None
         self._timer_deadline = deadline
-        if deadline is not None and not self._closed:
-            self._timer = self._loop.call_at(deadline, self._on_timer)
+        if deadline is not None:
+            self._timer = self.loop.call_at(deadline, self._on_timer)
 
     def _on_timer(self) -> None:
         self._timer = None
         self._timer_deadline = None
-        self.machine.handle_timeout(self._loop.time())
+        self.machine.handle_timeout(self.loop.time())
         self.drain()
+
+
+def _close_sockets(sockets: Iterable[UdpSocket]) -> None:
+    for socket in sockets:
+        socket.close()

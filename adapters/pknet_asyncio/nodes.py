@@ -33,8 +33,8 @@ class AsyncNodes(Protocol):
     async def connect_to_node(self, node_id: NodeId) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a byte stream to or towards a node, for the messages by which the two agree to punch.
 
-        Its other end is to be given to that node's `Network.accept_signalling`, unless it goes through a rendezvous node.
-        Raises OSError if there is no way.
+        Its other end is to be given to that node's `Network.accept_signalling`, unless it goes through a
+        rendezvous node. Raises OSError if there is no way.
         """
 
     async def this_node(self) -> NodeInfo:
@@ -50,27 +50,29 @@ class AsyncNodes(Protocol):
 class RendezvousNodes(ReadyNodes):
     """Ready AsyncNodes: keeps nodes in a store, and signals through their rendezvous nodes.
 
-    `private_key`: a new one by default. `rendezvous`: the nodes that this one registers with. `store`: where nodes are
-    kept, in memory by default (SqliteStore keeps them in a file).
+    `private_key`: a new one by default. `rendezvous`: the nodes that this one registers with. `store`: where
+    nodes are kept, in memory by default (SqliteStore keeps them in a file).
     """
 
     async def list_nodes(self) -> Iterable[NodeInfo]:
         """Return every node that is known."""
-        return self._store.list_nodes()
+        return await asyncio.to_thread(self._store.list_nodes)
 
     async def get_node(self, node_id: NodeId) -> NodeInfo | None:
         """Return what is known of a node, None if nothing is."""
-        return self._store.get_node(node_id)
+        return await asyncio.to_thread(self._store.get_node, node_id)
 
     async def update_node(self, info: NodeInfo) -> None:
         """Keep what is known of a node, in place of what was."""
-        self._store.update_node(info)
+        await asyncio.to_thread(self._store.update_node, info)
 
     async def connect_to_node(self, node_id: NodeId) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """Open a signalling channel through one of the node's rendezvous nodes, or of this node's own."""
-        info = self._store.get_node(node_id)
+        info = await self.get_node(node_id)
         rendezvous = (*(info.rendezvous if info is not None else ()), *self._rendezvous)
-        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] = await self._network.open_signalling(node_id, rendezvous)
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] = await self._network.open_signalling(
+            node_id, rendezvous
+        )
         return streams
 
     async def this_node(self) -> NodeInfo:

@@ -3,51 +3,138 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
+
+from pknet_io.tcp import reset_when_closed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pknet_io.network import PipeRecord
 
-__all__ = ["join"]
-
-CHUNK = 1 << 18
-
-Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+__all__ = ["Pipe", "PipeEnd"]
 
 
-async def join(stream: Streams, tcp: Streams, record: PipeRecord) -> None:
-    """Pass bytes between a stream to a node and a TCP connection until both directions have ended.
+class Pipe:
+    """Passes bytes between its two ends until both directions have ended.
 
-    When one side breaks, the other is reset, so that each program learns of it.
+    Give `node_end` to the transport of the stream as its protocol, `tcp_end` to that of the TCP connection.
+    What comes at one end is written to the other at once: nothing waits in between. When one side breaks, the
+    other is reset, so that each program learns of it. `on_over` is called when both are gone.
     """
 
-    def count_to_node(size: int) -> None:
-        record.bytes_to_node += size
+    def __init__(self, record: PipeRecord, on_over: Callable[[Pipe], None]) -> None:
+        self.record = record
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.node_end = PipeEnd(self, "bytes_from_node")
+        self.tcp_end = PipeEnd(self, "bytes_to_node")
+        self.node_end.other, self.tcp_end.other = self.tcp_end, self.node_end
+        self._on_over = on_over
+        self._is_closing = False
+        record.close = self.reset
 
-    def count_from_node(size: int) -> None:
-        record.bytes_from_node += size
+    @property
+    def unpassed(self) -> int:
+        """Bytes that came from the node and that the TCP side has not taken yet."""
+        transport = self.tcp_end.transport
+        return 0 if transport is None or self.tcp_end.is_lost else transport.get_write_buffer_size()
 
-    writers = (stream[1], tcp[1])
-    record.close = lambda: [writer.transport.abort() for writer in writers] and None
-    try:
-        async with asyncio.TaskGroup() as group:
-            group.create_task(_pass_on(tcp[0], stream[1], count_to_node))
-            group.create_task(_pass_on(stream[0], tcp[1], count_from_node))
-    except* OSError:
-        record.close()
-    finally:
-        # When the network stops, what was taken from one side is still delivered to the other.
-        for writer in writers:
-            writer.close()
-        await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
+    def finish(self) -> None:
+        """Take nothing more from either side, and close each when it has taken what came from the other."""
+        self._is_closing = True
+        for end in (self.tcp_end, self.node_end):
+            if end.transport is not None:
+                end.transport.close()
+
+    def reset(self) -> None:
+        """Break both sides at once; what is under way is lost."""
+        self._is_closing = True
+        for end in (self.tcp_end, self.node_end):
+            end.reset()
+        self._note_if_over()
+
+    def made(self) -> None:
+        """Take note that an end has its transport."""
+        if self._is_closing:
+            self.reset()
+        elif self.node_end.transport is not None and self.tcp_end.transport is not None:
+            self.node_end.transport.resume_reading()
+            self.tcp_end.transport.resume_reading()
+
+    def finished(self) -> None:
+        """Take note that the side of an end has finished."""
+        if self.node_end.is_finished and self.tcp_end.is_finished:
+            self.finish()
+
+    def lost(self) -> None:
+        """Take note that the transport of an end is over."""
+        if not self._is_closing:
+            self.reset()
+        self._note_if_over()
+
+    def _note_if_over(self) -> None:
+        gone = all(end.is_lost or end.transport is None for end in (self.tcp_end, self.node_end))
+        if gone and not self.over.done():
+            self.over.set_result(None)
+            self._on_over(self)
 
 
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, count: Callable[[int], None]) -> None:
-    while data := await reader.read(CHUNK):
-        writer.write(data)
-        await writer.drain()
-        count(len(data))
-    if writer.can_write_eof():
-        writer.write_eof()
+class PipeEnd(asyncio.Protocol):
+    """One end of a pipe; `counter` is the field of the record that counts what comes in here."""
+
+    other: PipeEnd
+
+    def __init__(self, pipe: Pipe, counter: str) -> None:
+        self.transport: asyncio.Transport | None = None
+        self.is_finished = False
+        self.is_lost = False
+        self._pipe = pipe
+        self._counter = counter
+
+    def reset(self) -> None:
+        """Break this side."""
+        if self.transport is not None and not self.is_lost:
+            tcp = self.transport.get_extra_info("socket")
+            if tcp is not None:
+                reset_when_closed(tcp)
+            self.transport.abort()
+
+    # asyncio.Protocol.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Wait for the other end before anything is read."""
+        self.transport = cast("asyncio.Transport", transport)
+        self.transport.pause_reading()
+        if self is self._pipe.tcp_end:
+            peer = transport.get_extra_info("peername") or self._pipe.record.tcp_address
+            self._pipe.record.tcp_address = peer[:2]
+        self._pipe.made()
+
+    def data_received(self, data: bytes) -> None:
+        """Pass on what came."""
+        if self.other.transport is not None and not self.other.is_lost:
+            self.other.transport.write(data)
+            setattr(self._pipe.record, self._counter, getattr(self._pipe.record, self._counter) + len(data))
+
+    def eof_received(self) -> bool:
+        """Pass on that this side has finished; the other direction goes on."""
+        self.is_finished = True
+        if self.other.transport is not None and not self.other.is_lost:
+            self.other.transport.write_eof()
+        self._pipe.finished()
+        return True
+
+    def pause_writing(self) -> None:
+        """Read no more at the other end until this one has room."""
+        if self.other.transport is not None:
+            self.other.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        """Read at the other end again."""
+        if self.other.transport is not None:
+            self.other.transport.resume_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Break the other side too, unless both have finished."""
+        self.is_lost = True
+        self._pipe.lost()

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from pknet.errors import StateError
 from pknet.utp import (
     CloseReason,
     ConnectionAccepted,
@@ -33,26 +34,26 @@ class StreamTransport(asyncio.Transport):
     """The transport of one stream of a machine that a Driver drives.
 
     The protocol's `connection_made` is called when the stream is open; `on_lost` when the transport is over.
+    What a protocol's callback raises is told to the loop's exception handler, and the stream is aborted.
     """
 
     def __init__(
         self,
         driver: Driver,
         stream: ByteStream,
-        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        protocol: asyncio.BaseProtocol,
         on_lost: Callable[[StreamTransport], None],
         extra: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__({"sockname": driver.socket.address, **(extra or {})})
         self.stream = stream
-        loop = asyncio.get_running_loop()
-        self.opened: asyncio.Future[None] = loop.create_future()
-        self.lost: asyncio.Future[None] = loop.create_future()
+        self.opened: asyncio.Future[None] = driver.loop.create_future()
+        self.lost: asyncio.Future[None] = driver.loop.create_future()
         stream.context = self
         self._driver = driver
-        self._protocol_factory = protocol_factory
-        self._protocol: asyncio.BaseProtocol | None = None
+        self._protocol = protocol
         self._on_lost = on_lost
+        self._is_open = False
         # What the machine's own send buffer has not taken yet.
         self._backlog: deque[bytes | memoryview] = deque()
         self._backlog_size = 0
@@ -65,33 +66,55 @@ class StreamTransport(asyncio.Transport):
         self._is_lost = False
         self._ended: ConnectionClosed | None = None
 
+    @property
+    def undelivered(self) -> int:
+        """How many of the bytes that were written are not known to have arrived; none, if it never opened."""
+        if self._ended is not None:
+            return self._ended.undelivered + self._backlog_size
+        return self.stream.unacknowledged + self._backlog_size
+
     # What the machine tells.
 
     def handle_event(self, event: object) -> None:
         """Take an event of the stream."""
         match event:
             case ConnectionOpened() | ConnectionAccepted():
-                self._open()
+                self._guard(self._open)
             case DataReceived() | EofReceived():
-                self._read()
+                self._guard(self._read)
             case SendBufferDrained():
-                self._write_backlog()
+                self._guard(self._write_backlog)
             case ConnectionClosed():
                 self._ended = event
-                if self._protocol is None:
-                    self._fail_to_open(event)
+                if self._is_open:
+                    self._guard(self._read)
                 else:
-                    self._read()
+                    self._fail_to_open(event)
+
+    def _guard(self, step: Callable[[], None]) -> None:
+        """Take a step that may call the protocol."""
+        try:
+            step()
+        except Exception as error:
+            self._driver.loop.call_exception_handler(
+                {
+                    "message": "Fatal error: a callback of a protocol failed.",
+                    "exception": error,
+                    "transport": self,
+                    "protocol": self._protocol,
+                }
+            )
+            self.abort()
 
     def _open(self) -> None:
-        self._protocol = self._protocol_factory()
-        self._protocol.connection_made(self)
+        self._is_open = True
         if not self.opened.done():
             self.opened.set_result(None)
+        self._protocol.connection_made(self)
         self._read()
 
     def _fail_to_open(self, event: ConnectionClosed) -> None:
-        self._is_lost = True
+        self._is_lost = self._closing = True
         if not self.opened.done():
             error = connection_error(event.reason, event.undelivered)
             self.opened.set_exception(error or ConnectionAbortedError("the connection was closed"))
@@ -100,28 +123,36 @@ class StreamTransport(asyncio.Transport):
 
     def _read(self) -> None:
         """Hand on what has come, then the end of it, then the end of the connection."""
-        protocol = self._protocol
         stream = self.stream
         failed = self._ended is not None and self._ended.reason is not CloseReason.FINISHED
-        while stream.readable and not self._closing and (failed or not self._reading_is_paused):
-            data = stream.read(READ_SIZE, self._driver.now)
-            if isinstance(protocol, asyncio.BufferedProtocol):
-                self._fill(protocol, data)
-            elif isinstance(protocol, asyncio.Protocol):
-                protocol.data_received(data)
-        if stream.at_eof and not self._eof_is_told and not self._closing:
-            self._eof_is_told = True
-            assert isinstance(protocol, asyncio.Protocol | asyncio.BufferedProtocol)
-            if not protocol.eof_received():
-                self.close()
-        if self._ended is not None and (failed or self._closing or not stream.readable):
+        while not self._closing and (failed or not self._reading_is_paused):
+            if stream.readable:
+                self._hand_on(stream.read(READ_SIZE, self._driver.now))
+            elif stream.at_eof and not self._eof_is_told:
+                self._eof_is_told = True
+                assert isinstance(self._protocol, asyncio.Protocol | asyncio.BufferedProtocol)
+                if not self._protocol.eof_received():
+                    self.close()
+            else:
+                break
+        if self._closing and self._ended is None:
+            # While the backlog is on its way, what comes is dropped: a peer that isn't read might not read
+            # either.
+            while stream.readable:
+                stream.read(READ_SIZE, self._driver.now)
+        if self._ended is not None and (failed or self._closing or self._eof_is_told):
             self._lose()
         self._driver.drain_soon()
 
-    def _fill(self, protocol: asyncio.BufferedProtocol, data: bytes) -> None:
+    def _hand_on(self, data: bytes) -> None:
+        protocol = self._protocol
+        if not isinstance(protocol, asyncio.BufferedProtocol):
+            assert isinstance(protocol, asyncio.Protocol)
+            protocol.data_received(data)
+            return
         rest = memoryview(data)
         while rest:
-            buffer = memoryview(protocol.get_buffer(len(rest)))
+            buffer = memoryview(protocol.get_buffer(len(rest))).cast("B")
             part = min(len(buffer), len(rest))
             buffer[:part] = rest[:part]
             protocol.buffer_updated(part)
@@ -132,13 +163,14 @@ class StreamTransport(asyncio.Transport):
         if self._is_lost:
             return
         assert self._ended is not None
-        assert self._protocol is not None
         self._is_lost = self._closing = True
-        undelivered = self._ended.undelivered + self._backlog_size
         self._backlog.clear()
-        self._protocol.connection_lost(connection_error(self._ended.reason, undelivered))
-        self.lost.set_result(None)
-        self._on_lost(self)
+        error = connection_error(self._ended.reason, self.undelivered, at_eof=self._eof_is_told)
+        try:
+            self._protocol.connection_lost(error)
+        finally:
+            self.lost.set_result(None)
+            self._on_lost(self)
 
     # asyncio.BaseTransport and asyncio.ReadTransport.
 
@@ -154,7 +186,6 @@ class StreamTransport(asyncio.Transport):
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """Return the current protocol."""
-        assert self._protocol is not None
         return self._protocol
 
     def is_closing(self) -> bool:
@@ -173,12 +204,12 @@ class StreamTransport(asyncio.Transport):
         """Hand on what has come and what comes."""
         if self._reading_is_paused:
             self._reading_is_paused = False
-            if self._protocol is not None and not self._is_lost:
-                asyncio.get_running_loop().call_soon(self._read_again)
+            if self._is_open and not self._is_lost:
+                self._driver.loop.call_soon(self._read_again)
 
     def _read_again(self) -> None:
         if not self._is_lost and not self._reading_is_paused:
-            self._read()
+            self._guard(self._read)
 
     def close(self) -> None:
         """Close once all that was written is delivered; nothing more is read."""
@@ -186,6 +217,9 @@ class StreamTransport(asyncio.Transport):
             self._closing = True
             if not self._backlog:
                 self._finish()
+            if self._is_open:
+                # Never at once: a protocol doesn't expect to be told from within its own call.
+                self._driver.loop.call_soon(self._guard, self._read)
 
     def abort(self) -> None:
         """Close at once; what is not delivered is lost."""
@@ -193,6 +227,8 @@ class StreamTransport(asyncio.Transport):
         if self._ended is None:
             self.stream.abort(self._driver.now)
             self._driver.drain_soon()
+        elif not self._is_lost:
+            self._driver.loop.call_soon(self._guard, self._read)
 
     # asyncio.WriteTransport.
 
@@ -205,7 +241,7 @@ class StreamTransport(asyncio.Transport):
         # A caller may change its buffer after this call.
         kept = bytes(data)
         if not self._backlog:
-            taken = self.stream.send(kept, self._driver.now)
+            taken = self._send(kept)
             self._driver.drain_soon()
             if taken == len(kept):
                 return
@@ -216,8 +252,7 @@ class StreamTransport(asyncio.Transport):
             self._backlog_size += len(kept)
         if self._backlog_size > self._high and not self._writing_is_paused:
             self._writing_is_paused = True
-            if self._protocol is not None:
-                self._protocol.pause_writing()
+            self._protocol.pause_writing()
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Send several pieces of data."""
@@ -254,7 +289,7 @@ class StreamTransport(asyncio.Transport):
 
     def _write_backlog(self) -> None:
         while self._backlog and self._ended is None:
-            taken = self.stream.send(self._backlog[0], self._driver.now)
+            taken = self._send(self._backlog[0])
             self._backlog_size -= taken
             if taken < len(self._backlog[0]):
                 self._backlog[0] = memoryview(self._backlog[0])[taken:]
@@ -262,11 +297,17 @@ class StreamTransport(asyncio.Transport):
             self._backlog.popleft()
         if self._writing_is_paused and self._backlog_size <= self._low:
             self._writing_is_paused = False
-            if self._protocol is not None:
-                self._protocol.resume_writing()
+            self._protocol.resume_writing()
         if not self._backlog and (self._closing or self._eof_is_written):
             self._finish()
         self._driver.drain_soon()
+
+    def _send(self, data: bytes | memoryview) -> int:
+        try:
+            return self.stream.send(data, self._driver.now)
+        except StateError:
+            # It has ended, and the event that says so is on its way.
+            return 0
 
     def _finish(self) -> None:
         """Tell the machine what was asked for while there was a backlog."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import os
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from pknet.utp import ConnectionAccepted, UtpConfig, UtpEndpoint, UtpEvent
 from pknet_asyncio.driver import Driver
@@ -37,8 +37,8 @@ async def open_utp_connection(
     """Open a uTP connection and return its (reader, writer), as asyncio.open_connection does for TCP.
 
     `local_address`: what to bind to; any free port by default. `limit`: the reader's buffer in bytes. Raises
-    TimeoutError if nobody answers, ConnectionRefusedError if the connection is refused, OSError if the name can't be
-    resolved or the address can't be bound.
+    TimeoutError if nobody answers, ConnectionRefusedError if the connection is refused, OSError if the name
+    can't be resolved or the address can't be bound.
     """
     loop = asyncio.get_running_loop()
     family, remote = await loop.run_in_executor(None, resolve, host, port)
@@ -49,12 +49,17 @@ async def open_utp_connection(
     reader = asyncio.StreamReader(limit)
     protocol = asyncio.StreamReaderProtocol(reader)
     transport = StreamTransport(
-        driver, endpoint.connect(remote, driver.now), lambda: protocol, lambda _: driver.close_when(lambda: not len(endpoint))
+        driver,
+        endpoint.connect(remote, driver.now),
+        protocol,
+        lambda _: driver.close_when(lambda: not len(endpoint)),
     )
     driver.drain()
     try:
         await transport.opened
     except BaseException:
+        # The peer may have answered already: it is told.
+        transport.abort()
         driver.close()
         raise
     return reader, asyncio.StreamWriter(transport, protocol, reader, loop)
@@ -69,10 +74,10 @@ async def start_utp_server(
     config: UtpConfig | None = None,
     limit: int = READER_LIMIT,
 ) -> UtpServer:
-    """Start a uTP server that calls `handler(reader, writer)` for each connection, as asyncio.start_server does.
+    """Start a uTP server that calls `handler(reader, writer)` for each connection, as start_server for TCP.
 
-    `sock`: a bound UDP socket to use instead of (host, port); the server owns it from then on. Raises OSError if the
-    address can't be bound.
+    `sock`: a bound UDP socket to use instead of (host, port); the server owns it from then on. Raises OSError
+    if the address can't be bound.
     """
     if sock is not None:
         udp_socket = UdpSocket(sock)
@@ -83,17 +88,21 @@ async def start_utp_server(
 
 
 class UtpServer:
-    """A uTP server: accepts connections on its socket until it is closed."""
+    """A uTP server: accepts connections on its socket until it is closed.
+
+    After `wait_closed` the socket goes on answering for connections that have just ended, for about two
+    seconds: their peers may not have heard the last acknowledgement. As long the port is in use.
+    """
 
     def __init__(self, udp_socket: UdpSocket, handler: Handler, config: UtpConfig | None, limit: int) -> None:
         self._handler = handler
         self._limit = limit
         self._endpoint = UtpEndpoint(os.urandom, config)
         self._driver = Driver(self._endpoint, udp_socket, self._on_event)
-        self._transports: set[StreamTransport] = set()
+        self._transports: dict[StreamTransport, asyncio.StreamWriter] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_serving = True
         self._closed = asyncio.Event()
-        self._driver.drain()
 
     @property
     def address(self) -> tuple[str, int]:
@@ -107,11 +116,11 @@ class UtpServer:
 
     def is_serving(self) -> bool:
         """Return whether new connections are accepted."""
-        return self._endpoint.accepting
+        return self._is_serving
 
     def close(self) -> None:
         """Accept no more connections; those that are open go on."""
-        self._endpoint.accepting = False
+        self._is_serving = self._endpoint.accepting = False
         self._close_if_done()
 
     def close_clients(self) -> None:
@@ -150,48 +159,49 @@ class UtpServer:
         _dispatch(event)
 
     def _accept(self, connection: UtpConnection) -> None:
+        if not self._is_serving:
+            # Its SYN came before `close`.
+            connection.abort(self._driver.now)
+            return
         reader = asyncio.StreamReader(self._limit)
         protocol = asyncio.StreamReaderProtocol(reader)
-        transport = StreamTransport(self._driver, connection, lambda: protocol, self._on_lost)
-        self._transports.add(transport)
-        transport.opened.add_done_callback(lambda _: self._call_handler(transport, protocol, reader))
+        transport = StreamTransport(self._driver, connection, protocol, self._on_lost)
+        writer = asyncio.StreamWriter(transport, protocol, reader, self._driver.loop)
+        # The writer too: the connection lives on if the handler returns without having closed it.
+        self._transports[transport] = writer
+        task = self._driver.loop.create_task(self._handle(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._handled(done, transport))
 
-    def _call_handler(
-        self, transport: StreamTransport, protocol: asyncio.StreamReaderProtocol, reader: asyncio.StreamReader
-    ) -> None:
-        loop = asyncio.get_running_loop()
-        writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         result = self._handler(reader, writer)
         if inspect.isawaitable(result):
-            task = loop.create_task(_run(result))
-            self._tasks.add(task)
-            task.add_done_callback(lambda done: self._handled(done, transport))
+            await result
 
     def _handled(self, task: asyncio.Task[None], transport: StreamTransport) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and task.exception() is not None:
-            # As asyncio's own server does: the connection goes, and the loop is told why.
-            asyncio.get_running_loop().call_exception_handler(
+        if task.cancelled():
+            # Nobody goes on: the peer must not take what it got for all there was.
+            if not transport.is_closing():
+                transport.abort()
+        elif (error := task.exception()) is not None:
+            self._driver.loop.call_exception_handler(
                 {
                     "message": "Unhandled exception in the handler of a uTP connection",
-                    "exception": task.exception(),
+                    "exception": error,
                     "transport": transport,
                 }
             )
             transport.abort()
 
     def _on_lost(self, transport: StreamTransport) -> None:
-        self._transports.discard(transport)
+        self._transports.pop(transport, None)
         self._close_if_done()
 
     def _close_if_done(self) -> None:
-        if not self._endpoint.accepting and not self._transports:
+        if not self._is_serving and not self._transports:
             self._driver.close_when(lambda: not len(self._endpoint))
             self._closed.set()
-
-
-async def _run(result: Any) -> None:
-    await result
 
 
 def _dispatch(event: UtpEvent) -> None:

@@ -1,26 +1,30 @@
 """Drives a machine over a UDP socket by a thread of its own.
 
-The thread serves the machine's timers and sockets; the program's threads call the machine's verbs under the driver's
-lock, send at once what comes of it, and wait on conditions of that lock.
+The thread serves the machine's timers and sockets; the program's threads call the machine's verbs under the
+driver's lock, send at once what comes of it, and wait on conditions of that lock.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
+import logging
 import selectors
 import socket as sockets
 import threading
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+from pknet_io.segments import segment_receiver
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pknet import Transmit
-    from pknet.machine import SegmentMachine
-    from pknet_io.udp import UdpSocket
+    from pknet.machine import Machine
+    from pknet_io import LocalAddress, UdpSocket
 
 __all__ = ["Driver"]
 
@@ -29,23 +33,27 @@ MAX_RECEIVES = 32
 # How long the end of the program waits for what was given to streams to be delivered.
 EXIT_TIME = 5.0
 
+_logger = logging.getLogger("pknet")
+
 
 class Driver:
     """Joins a machine to UDP sockets; `on_event` is called, under the lock, for each of the machine's events.
 
-    Hold `lock` while calling a domain verb of the machine, and call `drain` before letting go of it.
+    Hold `lock` while calling a domain verb of the machine, and call `drain` before letting go of it. What is
+    called under the lock must not wait for anything.
     """
 
-    def __init__(self, machine: SegmentMachine, socket: UdpSocket, on_event: Callable[[Any], None]) -> None:
+    def __init__(self, machine: Machine, socket: UdpSocket, on_event: Callable[[Any], None]) -> None:
         self.machine = machine
         self.socket = socket
         self.lock = threading.RLock()
         self._on_event = on_event
+        self._receive_segments = segment_receiver(machine)
         self._selector = selectors.DefaultSelector()
         self._wake_receiver, self._wake_sender = sockets.socketpair()
         self._wake_receiver.setblocking(False)
         self._wake_sender.setblocking(False)
-        self._selector.register(self._wake_receiver, selectors.EVENT_READ)
+        self._selector.register(self._wake_receiver, selectors.EVENT_READ, self._swallow_wake_ups)
         self._sockets: dict[UdpSocket, deque[Transmit]] = {}
         # Until when the thread sleeps; -inf while it is awake and will look at the machine's deadline itself.
         self._sleeps_until = float("-inf")
@@ -84,6 +92,25 @@ class Driver:
                 self._selector.unregister(socket.fileno())
                 socket.close()
 
+    def watch(self, socket: sockets.socket, events: int, callback: Callable[[], None]) -> None:
+        """Call back, under the lock, whenever a socket of the caller's is ready for one of `events`.
+
+        They are those of `selectors`. With other events, watch it for those from now on; with none, no more: that
+        comes before it is closed.
+        """
+        with self.lock:
+            if self._closed:
+                return
+            is_watched = socket in self._selector.get_map()
+            if not events:
+                if is_watched:
+                    self._selector.unregister(socket)
+            elif is_watched:
+                self._selector.modify(socket, events, callback)
+            else:
+                self._selector.register(socket, events, callback)
+            self._wake()
+
     def drain(self) -> None:
         """Send what the machine wants sent, hand on its events, and see to it that its timer is served."""
         with self.lock:
@@ -92,25 +119,23 @@ class Driver:
             if self._draining:
                 self._drain_again = True
                 return
-            self._draining = True
-            try:
-                while True:
-                    self._drain_again = False
-                    self._send(self.machine.transmits())
-                    events = self.machine.events()
-                    for event in events:
-                        self._on_event(event)
-                    if not events and not self._drain_again:
-                        break
-            finally:
-                self._draining = False
+            self._drain()
             self._drained.notify_all()
             if self._idle is not None and self._idle():
                 self.close()
-                return
-            deadline = self.machine.next_timeout()
-            if deadline is not None and deadline < self._sleeps_until:
-                self._wake()
+            if not self._closed:
+                deadline = self.machine.next_timeout()
+                if deadline is not None and deadline < self._sleeps_until:
+                    self._wake()
+
+    def wait_for(self, condition: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait until `condition()` is true, asked after each drain, but no longer than `timeout`.
+
+        Return whether it is; not if the driver is closed first.
+        """
+        with self._drained:
+            limit = None if timeout is None else max(timeout, 0)
+            return self._drained.wait_for(lambda: self._closed or condition(), limit) and not self._closed
 
     def deliver_before_exit(self, undelivered: Callable[[], bool]) -> None:
         """Have the end of the program wait, within a bound, while `undelivered()` is true."""
@@ -118,64 +143,104 @@ class Driver:
 
     def wait_delivered(self, timeout: float) -> None:
         """Wait until nothing is undelivered."""
-        with self._drained:
-            self._drained.wait_for(lambda: self._closed or not self._undelivered(), max(timeout, 0))
+        self.wait_for(lambda: not self._undelivered(), timeout)
 
     def close_when(self, idle: Callable[[], bool]) -> None:
-        """Close as soon as `idle()` is true, asked after each drain: what lingers is still answered until then."""
+        """Close as soon as `idle()` is true, asked after each drain: until then what lingers is answered."""
         with self.lock:
             self._idle = idle
             self.drain()
 
     def close(self) -> None:
-        """Send what the machine still wants sent, as far as the kernel takes it at once, and close the sockets."""
+        """Send what the machine still wants sent, if the kernel takes it at once, and close the sockets.
+
+        The thread ends soon after; `join` waits for that.
+        """
         with self.lock:
             if self._closed:
                 return
             self._idle = None
             self.drain()
+            if self._draining:
+                # Closed by the handler of an event: the rest of the events are nobody's any more.
+                self._send(self.machine.transmits())
             self._closed = True
             for socket in list(self._sockets):
                 self.remove_socket(socket)
             _drivers.discard(self)
+            self._drained.notify_all()
             self._wake()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until the thread has ended, after `close`. The lock must not be held."""
         if threading.current_thread() is not self._thread:
-            self._thread.join()
+            self._thread.join(timeout)
+
+    def _drain(self) -> None:
+        self._draining = True
+        try:
+            while not self._closed:
+                self._drain_again = False
+                self._send(self.machine.transmits())
+                events = self.machine.events()
+                for event in events:
+                    self._tell(event)
+                # Handling an event may have called a verb, and so may have made something new to send.
+                if not events and not self._drain_again:
+                    break
+        finally:
+            self._draining = False
+
+    def _tell(self, event: Any) -> None:
+        # Whatever goes wrong there must not cost the other events of the batch, nor the thread.
+        try:
+            self._on_event(event)
+        except Exception:
+            _logger.exception("the handling of %r failed", event)
 
     def _run(self) -> None:
         try:
-            while True:
-                with self.lock:
-                    if self._closed:
-                        return
-                    deadline = self.machine.next_timeout()
-                    self._sleeps_until = float("inf") if deadline is None else deadline
-                ready = self._selector.select(None if deadline is None else max(deadline - self.now, 0))
-                with self.lock:
-                    self._sleeps_until = float("-inf")
-                    if self._closed:
-                        return
-                    self._serve(ready)
+            while not self._closed:
+                self._serve()
         finally:
             self._selector.close()
             self._wake_receiver.close()
             self._wake_sender.close()
 
-    def _serve(self, ready: list[tuple[selectors.SelectorKey, int]]) -> None:
-        now = self.now
-        for key, mask in ready:
-            socket = key.data
-            if socket is None:
-                self._swallow_wake_ups()
-            elif socket in self._sockets:
-                if mask & selectors.EVENT_READ:
-                    self._receive(socket, now)
-                if mask & selectors.EVENT_WRITE:
-                    self._send_waiting(socket)
-        deadline = self.machine.next_timeout()
-        if deadline is not None and deadline <= now:
-            self.machine.handle_timeout(now)
-        self.drain()
+    def _serve(self) -> None:
+        """Wait until something is ready or due, and see to it."""
+        with self.lock:
+            deadline = self.machine.next_timeout()
+            self._sleeps_until = float("inf") if deadline is None else deadline
+        try:
+            ready = self._selector.select(None if deadline is None else max(deadline - self.now, 0))
+        except OSError:
+            # Where select is all there is, a socket that is closed meanwhile ends it so.
+            ready = []
+        with self.lock:
+            self._sleeps_until = float("-inf")
+            if self._closed:
+                return
+            try:
+                now = self.now
+                for key, mask in ready:
+                    self._serve_socket(key.data, mask, now)
+                deadline = self.machine.next_timeout()
+                if deadline is not None and deadline <= now:
+                    self.machine.handle_timeout(now)
+                self.drain()
+            except Exception:
+                # As an event loop would: others may still be served.
+                _logger.exception("the driver of UDP %s port %d failed", *self.socket.address)
+
+    def _serve_socket(self, served: Any, mask: int, now: float) -> None:
+        if served in self._sockets:
+            if mask & selectors.EVENT_READ:
+                self._receive(served, now)
+            if mask & selectors.EVENT_WRITE:
+                self._send_waiting(served)
+        elif callable(served):
+            served()
 
     def _receive(self, socket: UdpSocket, now: float) -> None:
         for _ in range(MAX_RECEIVES):
@@ -187,18 +252,17 @@ class Driver:
             if segment_size is None:
                 self.machine.receive_datagram(data, remote, local, now)
             else:
-                self.machine.receive_segments(data, segment_size, remote, local, now)
+                self._receive_segments(data, segment_size, remote, local, now)
 
     def _send(self, transmits: Iterable[Transmit]) -> None:
         for transmit in transmits:
-            socket = self.socket if transmit.local is None else transmit.local.socket
+            socket = self.socket if transmit.local is None else cast("LocalAddress", transmit.local).socket
             waiting = self._sockets.get(socket)
             if waiting is None:
                 continue
             if waiting or not socket.send(transmit):
                 if not waiting:
-                    self._selector.modify(socket.fileno(), selectors.EVENT_READ | selectors.EVENT_WRITE, socket)
-                    self._wake()
+                    self._watch_for(socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
                 waiting.append(transmit)
 
     def _send_waiting(self, socket: UdpSocket) -> None:
@@ -206,23 +270,23 @@ class Driver:
         while waiting and socket.send(waiting[0]):
             waiting.popleft()
         if not waiting:
-            self._selector.modify(socket.fileno(), selectors.EVENT_READ, socket)
+            self._watch_for(socket, selectors.EVENT_READ)
+
+    def _watch_for(self, socket: UdpSocket, events: int) -> None:
+        self._selector.modify(socket.fileno(), events, socket)
+        self._wake()
 
     def _wake(self) -> None:
         """Have the thread look at its sockets and deadline anew."""
         if threading.current_thread() is not self._thread:
-            try:
+            # So many wake-ups may be under way that one more changes nothing.
+            with contextlib.suppress(BlockingIOError):
                 self._wake_sender.send(b"\0")
-            except BlockingIOError:
-                # So many wake-ups are under way that one more changes nothing.
-                pass
 
     def _swallow_wake_ups(self) -> None:
-        try:
+        with contextlib.suppress(BlockingIOError):
             while self._wake_receiver.recv(4096):
                 pass
-        except BlockingIOError:
-            pass
 
 
 _drivers: weakref.WeakSet[Driver] = weakref.WeakSet()
@@ -234,3 +298,5 @@ def _deliver_at_exit() -> None:
     deadline = time.monotonic() + EXIT_TIME
     for driver in list(_drivers):
         driver.wait_delivered(deadline - time.monotonic())
+        driver.close()
+        driver.join(1)

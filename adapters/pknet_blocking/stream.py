@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import socket as sockets
 import threading
 import time
 from typing import TYPE_CHECKING, Any, Self
 
+from pknet.errors import StateError
 from pknet.utp import (
-    CloseReason,
     ConnectionAccepted,
     ConnectionClosed,
     ConnectionOpened,
+    EofReceived,
 )
 from pknet_io.errors import connection_error
 
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pknet.machine import ByteStream
+    from pknet.network import NodeId
     from pknet_blocking.driver import Driver
 
 __all__ = ["Stream"]
@@ -28,29 +32,54 @@ __all__ = ["Stream"]
 class Stream:
     """A stream with the methods of a connected TCP socket; safe to use from several threads.
 
-    What a method waits for is bounded by `settimeout`; past it, TimeoutError is raised.
+    What a method waits for is bounded by `settimeout`; past it, TimeoutError is raised. With a timeout of 0
+    nothing is waited for, and BlockingIOError is raised.
     """
 
     def __init__(self, driver: Driver, stream: ByteStream, on_lost: Callable[[Stream], None]) -> None:
         self.stream = stream
         stream.context = self
+        self.on_change: Callable[[], None] | None = None
+        """Called, under the driver's lock, when there may be more to receive, room to send, or an end."""
         self._driver = driver
         self._changed = threading.Condition(driver.lock)
         self._on_lost = on_lost
         self._timeout: float | None = None
         self._is_open = False
+        self._eof_came = False
+        self._finished = False
         self._closed = False
         self._ended: ConnectionClosed | None = None
+
+    @property
+    def node_id(self) -> NodeId | None:
+        """The id of the node at the other end, proven; None for plain uTP."""
+        return getattr(self.stream, "peer", None)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the connection has ended, one way or the other; what came before can still be received."""
+        return self._ended is not None
+
+    @property
+    def undelivered(self) -> int:
+        """How many of the bytes that were sent are not known to have arrived."""
+        with self._changed:
+            return self.stream.unacknowledged if self._ended is None else self._ended.undelivered
 
     def handle_event(self, event: object) -> None:
         """Take an event of the stream; the driver's lock is held."""
         match event:
             case ConnectionOpened() | ConnectionAccepted():
                 self._is_open = True
+            case EofReceived():
+                self._eof_came = True
             case ConnectionClosed():
                 self._ended = event
                 self._on_lost(self)
         self._changed.notify_all()
+        if self.on_change is not None:
+            self.on_change()
 
     def wait_open(self, timeout: float | None) -> None:
         """Wait until the peer has accepted; raise what kept it from that, or TimeoutError."""
@@ -63,6 +92,8 @@ class Stream:
 
     def recv(self, size: int) -> bytes:
         """Return at most `size` bytes as soon as there are any; b"" at the end of the stream."""
+        if size < 0:
+            raise ValueError("negative buffersize in recv")
         with self._changed:
             self._wait_readable()
             data = self.stream.read(size, self._driver.now)
@@ -88,9 +119,13 @@ class Stream:
             rest = rest[self._send(rest, deadline) :]
 
     def shutdown(self, how: int) -> None:
-        """End sending (SHUT_WR, SHUT_RDWR): the peer reads to the end of what was sent. SHUT_RD does nothing."""
+        """End sending (SHUT_WR, SHUT_RDWR): the peer comes to an end when it has read all.
+
+        SHUT_RD does nothing.
+        """
         with self._changed:
             if self._ended is None and how in (sockets.SHUT_WR, sockets.SHUT_RDWR):
+                self._finished = True
                 self.stream.finish(self._driver.now)
                 self._driver.drain()
 
@@ -118,10 +153,12 @@ class Stream:
         with self._changed:
             if not self._changed.wait_for(lambda: self._ended is not None, timeout):
                 raise TimeoutError("timed out")
-            self._raise_if_failed()
+            error = self._error()
+            if error is not None:
+                raise error
 
     def settimeout(self, timeout: float | None) -> None:
-        """Set how many seconds a method may wait; None for as long as it takes."""
+        """Set how many seconds a method may wait; None for as long as it takes, 0 for not at all."""
         if timeout is not None and timeout < 0:
             raise ValueError("Timeout value out of range")
         self._timeout = timeout
@@ -139,7 +176,7 @@ class Stream:
         return self._driver.socket.address
 
     def fileno(self) -> int:
-        """Raise io.UnsupportedOperation: many streams share one UDP socket, so there is nothing to select on."""
+        """Raise io.UnsupportedOperation: streams share one UDP socket, so there is nothing to select on."""
         raise io.UnsupportedOperation("a uTP stream has no file descriptor of its own")
 
     def __enter__(self) -> Self:
@@ -154,34 +191,46 @@ class Stream:
         return None if self._timeout is None else time.monotonic() + self._timeout
 
     def _wait(self, ready: Callable[[], bool], deadline: float | None) -> None:
+        if self._timeout == 0 and not ready():
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         timeout = None if deadline is None else max(deadline - time.monotonic(), 0)
         if not self._changed.wait_for(ready, timeout):
             raise TimeoutError("timed out")
 
     def _wait_readable(self) -> None:
-        if not self.stream.readable:
-            self._wait(
-                lambda: bool(self.stream.readable) or self.stream.at_eof or self._closed or self._ended is not None,
-                self._deadline(),
-            )
+        if not self._is_readable():
+            self._wait(self._is_readable, self._deadline())
         if self._closed:
-            raise OSError("the stream is closed")
+            raise OSError(errno.EBADF, "the stream is closed")
         if not self.stream.readable and not self.stream.at_eof:
-            self._raise_if_failed()
+            raise self._error() or ConnectionAbortedError("the stream was aborted")
+
+    def _is_readable(self) -> bool:
+        stream = self.stream
+        return self._closed or stream.readable > 0 or stream.at_eof or self._ended is not None
 
     def _send(self, data: memoryview, deadline: float | None) -> int:
         with self._changed:
             while True:
-                self._raise_if_failed()
-                if self._closed or self._ended is not None:
-                    raise BrokenPipeError("the stream is closed")
-                taken = self.stream.send(data, self._driver.now)
+                if self._closed or self._finished:
+                    raise BrokenPipeError(errno.EPIPE, "the stream was closed, or shut down, by this side")
+                if self._ended is not None:
+                    raise self._error() or BrokenPipeError(errno.EPIPE, "the stream is over")
+                try:
+                    taken = self.stream.send(data, self._driver.now)
+                except StateError:
+                    # It has ended, and the event that says so is on its way.
+                    raise BrokenPipeError(errno.EPIPE, "the stream is over") from None
                 if taken or not data:
                     self._driver.drain()
                     return taken
-                self._wait(lambda: self._ended is not None or self._closed or self.stream.writable > 0, deadline)
+                self._wait(self._is_writable, deadline)
 
-    def _raise_if_failed(self) -> None:
-        if self._ended is not None and self._ended.reason is not CloseReason.FINISHED:
-            error = connection_error(self._ended.reason, self._ended.undelivered)
-            raise error or ConnectionAbortedError("the stream was closed")
+    def _is_writable(self) -> bool:
+        return self._closed or self._finished or self._ended is not None or self.stream.writable > 0
+
+    def _error(self) -> OSError | None:
+        """Return what the end of the stream has taken from the program, None if nothing or if it goes on."""
+        if self._ended is None:
+            return None
+        return connection_error(self._ended.reason, self._ended.undelivered, at_eof=self._eof_came)

@@ -29,8 +29,9 @@ def create_connection(
 ) -> Stream:
     """Open a uTP connection to (host, port) and return it, as socket.create_connection does for TCP.
 
-    `timeout` (seconds) bounds the dialling and then every method of the stream. Raises TimeoutError if nobody answers,
-    ConnectionRefusedError if the connection is refused, OSError if the name can't be resolved or bound.
+    `timeout` (seconds) bounds the dialling and then every method of the stream. Raises TimeoutError if nobody
+    answers, ConnectionRefusedError if the connection is refused, OSError if the name can't be resolved or
+    bound.
     """
     family, remote = resolve(*address)
     udp_socket = UdpSocket.bind(*(source_address or ("::" if family == "IPv6" else "0.0.0.0", 0)))
@@ -45,7 +46,10 @@ def create_connection(
     try:
         stream.wait_open(timeout)
     except BaseException:
+        # The peer may have answered already: it is told.
+        stream.abort()
         driver.close()
+        driver.join()
         raise
     stream.settimeout(timeout)
     return stream
@@ -60,15 +64,19 @@ def create_server(
 ) -> UtpListener:
     """Bind to (host, port) and return a listener, as socket.create_server does for TCP.
 
-    `sock`: a bound UDP socket to use instead; the listener owns it from then on. `backlog`: how many connections may
-    wait for `accept`; more are refused. Raises OSError if the address can't be bound.
+    `sock`: a bound UDP socket to use instead; the listener owns it from then on. `backlog`: how many
+    connections may wait for `accept`; more are refused. Raises OSError if the address can't be bound.
     """
     udp_socket = UdpSocket.bind(*resolve(*address)[1]) if sock is None else UdpSocket(sock)
     return UtpListener(udp_socket, config, backlog)
 
 
 class UtpListener:
-    """A uTP server: connections come in until it is closed, and wait for `accept`."""
+    """A uTP server: connections come in until it is closed, and wait for `accept`.
+
+    After `wait_closed` the socket goes on answering for connections that have just ended, for about two
+    seconds: their peers may not have heard the last acknowledgement. As long the port is in use.
+    """
 
     def __init__(self, udp_socket: UdpSocket, config: UtpConfig | None, backlog: int) -> None:
         self._backlog = backlog
@@ -126,7 +134,7 @@ class UtpListener:
             self._close_if_done()
 
     def wait_closed(self, timeout: float | None = None) -> None:
-        """Wait until the listener is closed and its connections are over; raise TimeoutError past `timeout`."""
+        """Wait until the listener is closed and its connections are over, or raise TimeoutError."""
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._changed:
             if not self._changed.wait_for(

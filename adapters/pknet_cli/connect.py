@@ -12,9 +12,11 @@ from pknet_asyncio import Network, NetworkOptions, RendezvousNodes
 from pknet_cli.keys import load_or_make_key
 from pknet_cli.output import say
 from pknet_cli.parameters import ADDRESS, TICKET, format_address
-from pknet_cli.running import run, wait_for_signal
+from pknet_cli.running import run_until_stopped
 
 if TYPE_CHECKING:
+    import asyncio
+
     from pknet.network import Ticket
 
 __all__ = ["connect"]
@@ -37,15 +39,14 @@ def connect(ticket: Ticket, listen: tuple[str, int], udp: tuple[str, int], key: 
     Prints the address that is listened on, once the node has been reached.
     """
     nodes = RendezvousNodes(None if key is None else load_or_make_key(key), nodes=[ticket.to_node_info()])
-    run(_connect(Network(nodes, NetworkOptions(*udp)), ticket, listen))
+    run_until_stopped(lambda stop: _connect(Network(nodes, NetworkOptions(*udp)), ticket, listen, stop))
 
 
-async def _connect(network: Network, ticket: Ticket, listen: tuple[str, int]) -> None:
+async def _connect(network: Network, ticket: Ticket, listen: tuple[str, int], stop: asyncio.Event) -> None:
     async with network:
         say(f"Looking for node {ticket.node_id}.")
         started = time.monotonic()
-        _, writer = await network.connect(ticket.node_id)
-        address = writer.get_extra_info("peername")
+        address = await network.reach(ticket.node_id)
         took = (time.monotonic() - started) * 1000
         how = (
             "at its own address"
@@ -57,9 +58,7 @@ async def _connect(network: Network, ticket: Ticket, listen: tuple[str, int]) ->
         if public is not None:
             say(f"This side is seen from outside as {format_address(public.address)} ({public.how}).")
         forwarder = await network.forward(ticket.node_id, *listen)
-        # This stream keeps the path open; each connection gets its own beside it.
         click.echo(format_address(forwarder.address))
         say("Connections to that address go to the node.")
-        await wait_for_signal()
+        await stop.wait()
         say("Stopping.")
-        writer.close()

@@ -12,7 +12,7 @@ from pknet_asyncio import Network, NetworkOptions, RendezvousNodes
 from pknet_cli.keys import default_key_path, load_or_make_key, load_or_make_secret
 from pknet_cli.output import say
 from pknet_cli.parameters import ADDRESS, RENDEZVOUS, format_address
-from pknet_cli.running import run, wait_for_signal
+from pknet_cli.running import run_until_stopped
 from pknet_io.network import DEFAULT_PORT
 
 if TYPE_CHECKING:
@@ -57,11 +57,15 @@ def expose(
     admitted = frozenset(admit)
     options = NetworkOptions(*listen, service=service, admit=lambda node_id: node_id in admitted)
     network = Network(RendezvousNodes(private_key, rendezvous=rendezvous), options)
-    run(_expose(network, service, rendezvous, secret))
+    run_until_stopped(lambda stop: _expose(network, service, rendezvous, secret, stop))
 
 
 async def _expose(
-    network: Network, service: tuple[str, int], rendezvous: tuple[RendezvousInfo, ...], secret: bytes
+    network: Network,
+    service: tuple[str, int],
+    rendezvous: tuple[RendezvousInfo, ...],
+    secret: bytes,
+    stop: asyncio.Event,
 ) -> None:
     async with network:
         say(f"Exposing {format_address(service)} on UDP {format_address(network.address)}.")
@@ -69,17 +73,16 @@ async def _expose(
             await _wait_for_rendezvous(network, {info.node_id for info in rendezvous})
         click.echo(network.make_ticket(rendezvous, secret).encode())
         say("The line above is the ticket, for `pknet connect`. Who holds it may connect.")
-        await wait_for_signal()
+        await stop.wait()
         say("Stopping.")
 
 
 async def _wait_for_rendezvous(network: Network, wanted: set[NodeId]) -> None:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + PATIENCE
-    while loop.time() < deadline and not (wanted <= set(network.registered_with) and network.public_address):
-        await asyncio.sleep(0.05)
-    for node_id in wanted - set(network.registered_with):
-        say(f"Rendezvous node {node_id} does not answer yet; trying on.")
+    try:
+        await network.wait_registered(PATIENCE)
+    except TimeoutError:
+        for node_id in wanted - set(network.registered_with):
+            say(f"Rendezvous node {node_id} does not answer yet; trying on.")
     public = network.public_address
     if public is not None:
         say(f"Seen from outside as {format_address(public.address)} ({public.how}).")

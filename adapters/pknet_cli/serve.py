@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,8 +11,11 @@ from pknet_asyncio import Network, NetworkOptions, RendezvousNodes
 from pknet_cli.keys import default_key_path, load_or_make_key
 from pknet_cli.output import say
 from pknet_cli.parameters import ADDRESS, format_address
-from pknet_cli.running import run, wait_for_signal
+from pknet_cli.running import run_until_stopped
 from pknet_io.network import DEFAULT_PORT
+
+if TYPE_CHECKING:
+    import asyncio
 
 __all__ = ["serve"]
 
@@ -43,15 +47,15 @@ def serve(
     options = NetworkOptions(
         *listen, introduces=True, alternate_port=None if no_alternate else alternate_port
     )
-    run(_serve(Network(nodes, options), public))
+    run_until_stopped(lambda stop: _serve(Network(nodes, options), public, stop))
 
 
-async def _serve(network: Network, public: str | None) -> None:
+async def _serve(network: Network, public: str | None, stop: asyncio.Event) -> None:
     async with network:
         port = network.address[1]
         hosts = [public] if public else [host for host, _ in network.local_addresses]
         addresses = ",".join(format_address((host, port)) for host in hosts)
         say(f"Rendezvous node and STUN server on UDP {format_address(network.address)}. For the others:")
         click.echo(f"{network.node_id}@{addresses}")
-        await wait_for_signal()
+        await stop.wait()
         say("Stopping.")

@@ -7,11 +7,14 @@ from pknet.utp import CloseReason
 __all__ = ["connection_error"]
 
 
-def connection_error(reason: CloseReason, undelivered: int) -> OSError | None:
+def connection_error(reason: CloseReason, undelivered: int, *, at_eof: bool = False) -> OSError | None:
     """Return the exception for the end of a stream, None if nothing was lost.
 
-    `undelivered`: bytes that the program gave and the peer has not acknowledged.
+    `undelivered`: bytes that the program gave and the peer has not acknowledged. `at_eof`: whether the peer
+    had finished before; then a reset, or silence, took nothing from this side's program.
     """
+    if at_eof and not undelivered and reason is not CloseReason.REFUSED:
+        return None
     lost = f"; {undelivered} bytes were not delivered" if undelivered else ""
     message = f"{reason.value}{lost}"
     match reason:

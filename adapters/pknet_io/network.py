@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pknet.errors import PknetError
 from pknet.network import (
@@ -27,25 +29,34 @@ from pknet_io.names import resolve_all
 from pknet_io.udp import UdpSocket
 
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable, Iterable
 
     from pknet.nat import Mapping, PublicAddress
     from pknet.network import RendezvousInfo
+    from pknet_io.local import LocalAddress
 
     Address = tuple[str, int]
 
 __all__ = [
     "DEFAULT_PORT",
+    "LOOK_UP_RETRY",
+    "PARTING_TIME",
     "ConnectError",
     "NetworkBase",
     "NetworkOptions",
     "PipeRecord",
     "UndeliveredError",
     "open_socket",
+    "resolve_info",
+    "resolve_rendezvous",
 ]
 
 DEFAULT_PORT = 1315
+SECRET_SIZE = 16
+# How long a stopping network waits for peers that have all that was sent to them to end their side too.
+PARTING_TIME = 0.5
+# How long until the addresses of a rendezvous node are looked up again, if none was found.
+LOOK_UP_RETRY = 5.0
 
 
 class ConnectError(PknetError, ConnectionError):
@@ -66,10 +77,12 @@ class NetworkOptions:
     """What a program may set for a Network.
 
     `host` and `port`: what the UDP socket is bound to, port 0 for any. `service`: (host, port) of the local
-    TCP service that incoming streams are piped to. `admit(node_id)`: who may come in, nobody by default.
-    `secrets`: of tickets, whose holders may come in too. `introduces`: whether this node is a rendezvous for
-    others; then `alternate_port` (None: none) answers STUN too, and tells others how their NAT maps.
-    `stop_timeout`: how many seconds `stop` gives to what is not delivered yet.
+    TCP service that incoming streams are piped to. `admit(node_id)`: who may come in, nobody by default; it
+    is called in the midst of things, so it must not wait for anything. `secrets`: of tickets, whose holders
+    may come in too. `allow_plain_utp`: whether uTP without TLS may come in, from anybody, as streams with no
+    node id; the initiator has to speak first, and not as TLS does (16 03). `introduces`: whether this node is
+    a rendezvous for others; then `alternate_port` (None: none) answers STUN too, and tells others how their
+    NAT maps. `stop_timeout`: how many seconds `stop` gives to what is not delivered yet.
     """
 
     host: str = "0.0.0.0"
@@ -77,6 +90,7 @@ class NetworkOptions:
     service: Address | None = None
     admit: Callable[[NodeId], bool] = field(default=lambda _: False)
     secrets: frozenset[bytes] = frozenset()
+    allow_plain_utp: bool = False
     introduces: bool = False
     alternate_port: int | None = None
     stop_timeout: float = 10.0
@@ -115,12 +129,15 @@ class NetworkBase:
         self.options = options
         self.identity = Identity(nodes.private_key())
         self.logger: logging.Logger = nodes.logger()
-        self.pipes: set[PipeRecord] = set()
-        """The TCP connections that are joined to streams now."""
+        if any(len(secret) != SECRET_SIZE for secret in options.secrets):
+            raise PknetError(f"the secret of a ticket has {SECRET_SIZE} bytes")
+        self._secrets = set(options.secrets)
+        self._pipes: set[Any] = set()
         self._node: Node | None = None
         self._socket: UdpSocket | None = None
         self._driver: Any = None
-        self._undelivered: list[tuple[NodeId | None, int]] = []
+        # Held while the node is asked or told: an adapter with threads puts its lock here.
+        self._guard: AbstractContextManager[object] = nullcontext()
         if hasattr(nodes, "attach"):
             nodes.attach(self)
 
@@ -154,22 +171,32 @@ class NetworkBase:
     @property
     def public_address(self) -> PublicAddress | None:
         """The UDP address by which others see this node, when it was learnt and how; None if not known."""
-        return None if self._node is None else self._node.public_address
+        with self._guard:
+            return None if self._node is None else self._node.public_address
 
     @property
     def mapping(self) -> Mapping | None:
         """What is known of how this node's NAT maps ports."""
-        return None if self._node is None else self._node.mapping
+        with self._guard:
+            return None if self._node is None else self._node.mapping
 
     @property
     def registered_with(self) -> list[NodeId]:
         """The rendezvous nodes that introduce others to this node now."""
-        return [] if self._node is None else self._node.registered_with
+        with self._guard:
+            return [] if self._node is None else self._node.registered_with
 
     @property
     def connections(self) -> list[NodeStream]:
         """The streams with other nodes that are open."""
-        return [] if self._node is None else list(self._node.streams)
+        with self._guard:
+            return [] if self._node is None else list(self._node.streams)
+
+    @property
+    def pipes(self) -> list[PipeRecord]:
+        """The TCP connections that are joined to streams, or are about to be."""
+        with self._guard:
+            return [pipe.record for pipe in self._pipes]
 
     def make_ticket(self, rendezvous: Iterable[RendezvousInfo], secret: bytes | None = None) -> Ticket:
         """Make a ticket that admits its holder to this node.
@@ -177,10 +204,16 @@ class NetworkBase:
         `secret`: 16 bytes; a new one by default, which this node honours from now on. Raises PknetError while
         the network is not started.
         """
-        node = self._running()
-        secret = secret or os.urandom(16)
-        node.config.secrets.add(secret)
-        return Ticket(self.node_id, secret, tuple(self.local_addresses), tuple(rendezvous))
+        ticket = Ticket(
+            self.node_id,
+            os.urandom(SECRET_SIZE) if secret is None else secret,
+            tuple(self.local_addresses),
+            tuple(rendezvous),
+        )
+        with self._guard:
+            self._running()
+            self._secrets.add(ticket.secret)
+        return ticket
 
     def _running(self) -> Node:
         if self._node is None:
@@ -191,7 +224,8 @@ class NetworkBase:
         options = self.options
         config = NodeConfig(
             admit=options.admit,
-            secrets=set(options.secrets),
+            secrets=self._secrets,
+            allow_plain_utp=options.allow_plain_utp,
             introduces=options.introduces,
             alternate_port=options.alternate_port,
         )
@@ -203,20 +237,37 @@ class NetworkBase:
             case SocketWanted(number, port):
                 self._open_socket(number, port)
             case SocketReleased(local):
-                self._driver.remove_socket(local.socket)
+                self._driver.remove_socket(cast("LocalAddress", local).socket)
             case PublicAddressChanged(public):
-                self.logger.info("seen from outside as %s port %d (%s)", *public.address, public.how)
+                self._log(logging.INFO, "seen from outside as %s port %d (%s)", *public.address, public.how)
             case RendezvousRegistered(node_id):
-                self.logger.info("registered with rendezvous node %s", node_id)
+                self._log(logging.INFO, "registered with rendezvous node %s", node_id)
             case RendezvousLost(node_id, reason, _):
-                self.logger.warning("rendezvous node %s: %s", node_id, reason)
+                self._log(logging.WARNING, "rendezvous node %s: %s", node_id, reason)
+
+    def _log(self, level: int, message: str, *arguments: object) -> None:
+        """Log from within the handling of an event."""
+        self.logger.log(level, message, *arguments)
+
+    def _is_reachable(self, rendezvous: Iterable[RendezvousInfo]) -> bool:
+        """Return whether each of these rendezvous nodes introduces others, and there is a public address."""
+        node = self._node
+        wanted = {info.node_id for info in rendezvous}
+        return not wanted or (
+            node is not None and node.public_address is not None and wanted <= set(node.registered_with)
+        )
+
+    def _abandon(self, node: Node) -> None:
+        """Tell each peer that a connection is over which has not ended by itself."""
+        for connection in node.utp.connections:
+            connection.abort(self._driver.now)
 
     def _open_socket(self, number: int, port: int) -> None:
         node, now = self._running(), self._driver.now
         try:
             udp_socket = UdpSocket.bind(self.options.host, port)
         except OSError as error:
-            self.logger.warning("no socket on UDP port %d: %s", port, error)
+            self._log(logging.WARNING, "no socket on UDP port %d: %s", port, error)
             node.socket_failed(number, str(error), now)
             return
         self._driver.add_socket(udp_socket)

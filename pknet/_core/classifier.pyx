@@ -1,9 +1,9 @@
 """Which protocol a datagram on a shared socket belongs to, by its form.
 
-STUN begins with two zero bits and has a cookie and a length that fits (RFC 8489 section 5); uTP begins with a type of
-0 to 4 and version 1 (BEP 29). A Binding success (0x0101) and a uTP ST_DATA (0x01) begin alike, so STUN is looked for
-first: a uTP packet passes for STUN only if its timestamp is the cookie and its connection id the length. Where the
-message then turns out malformed, it may still be uTP.
+STUN begins with two zero bits and has a cookie and a length that fits (RFC 8489 section 5); uTP begins with a
+type of 0 to 4 and version 1 (BEP 29). A Binding success (0x0101) and a uTP ST_DATA (0x01) begin alike, so
+STUN is looked for first: a uTP packet passes for STUN only if its timestamp is the cookie and its connection
+id the length. Where the message then turns out malformed, it may still be uTP.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
@@ -63,8 +63,8 @@ def is_utp(data):
 def classify_segments(data, Py_ssize_t segment_size):
     """Return [(kind, start, stop), …] for a run of datagrams: one entry for each stretch of the same kind.
 
-    Receive offload merges by flow, not by protocol, so a run may hold several. A stretch of STUN is one datagram.
-    Raises ValueError if `segment_size` is not positive.
+    Receive offload merges by flow, not by protocol, so a run may hold several. A stretch of STUN is one
+    datagram. Raises ValueError if `segment_size` is not positive.
     """
     cdef Py_buffer view
     cdef const uint8_t* start

@@ -6,8 +6,8 @@ cdef class TimerEntry:
 cdef class TimerQueue:
     cdef list heap
 
-    cdef void schedule(self, TimerEntry entry, double deadline)
-    cdef void cancel(self, TimerEntry entry)
+    cdef bint schedule(self, TimerEntry entry, double deadline) except False
+    cdef bint cancel(self, TimerEntry entry) except False
     cdef TimerEntry first(self)
-    cdef void sift_up(self, Py_ssize_t index)
-    cdef void sift_down(self, Py_ssize_t index)
+    cdef void sift_up(self, Py_ssize_t index) noexcept
+    cdef void sift_down(self, Py_ssize_t index) noexcept

@@ -20,44 +20,48 @@ cdef class TimerQueue:
     def __len__(self):
         return len(self.heap)
 
-    cdef void schedule(self, TimerEntry entry, double deadline):
+    cdef bint schedule(self, TimerEntry entry, double deadline) except False:
         """Set or move the deadline of `entry`."""
         cdef double before = entry.deadline
         entry.deadline = deadline
         if entry.heap_index < 0:
-            entry.heap_index = len(self.heap)
             self.heap.append(entry)
+            entry.heap_index = len(self.heap) - 1
             self.sift_up(entry.heap_index)
         elif deadline < before:
             self.sift_up(entry.heap_index)
         elif deadline > before:
             self.sift_down(entry.heap_index)
+        return True
 
-    cdef void cancel(self, TimerEntry entry):
+    cdef bint cancel(self, TimerEntry entry) except False:
         """Take `entry` out; harmless if it isn't there."""
         cdef Py_ssize_t index = entry.heap_index
         cdef TimerEntry last
         if index < 0:
-            return
+            return True
+        last = <TimerEntry> self.heap.pop()
         entry.heap_index = -1
-        last = self.heap.pop()
         if last is not entry:
             self.heap[index] = last
             last.heap_index = index
             self.sift_up(index)
             self.sift_down(last.heap_index)
+        return True
 
     cdef TimerEntry first(self):
         """Return the entry whose deadline is soonest, or None."""
-        return self.heap[0] if self.heap else None
+        return <TimerEntry> self.heap[0] if self.heap else None
 
-    cdef void sift_up(self, Py_ssize_t index):
-        cdef TimerEntry entry = self.heap[index]
+    # The heap holds TimerEntry objects only, and every index is within it: nothing below can raise.
+
+    cdef void sift_up(self, Py_ssize_t index) noexcept:
+        cdef TimerEntry entry = <TimerEntry> self.heap[index]
         cdef TimerEntry parent
         cdef Py_ssize_t above
         while index > 0:
             above = (index - 1) >> 1
-            parent = self.heap[above]
+            parent = <TimerEntry> self.heap[above]
             if parent.deadline <= entry.deadline:
                 break
             self.heap[index] = parent
@@ -66,9 +70,9 @@ cdef class TimerQueue:
         self.heap[index] = entry
         entry.heap_index = index
 
-    cdef void sift_down(self, Py_ssize_t index):
+    cdef void sift_down(self, Py_ssize_t index) noexcept:
         cdef Py_ssize_t count = len(self.heap)
-        cdef TimerEntry entry = self.heap[index]
+        cdef TimerEntry entry = <TimerEntry> self.heap[index]
         cdef TimerEntry child
         cdef TimerEntry right
         cdef Py_ssize_t below
@@ -76,9 +80,9 @@ cdef class TimerQueue:
             below = 2 * index + 1
             if below >= count:
                 break
-            child = self.heap[below]
+            child = <TimerEntry> self.heap[below]
             if below + 1 < count:
-                right = self.heap[below + 1]
+                right = <TimerEntry> self.heap[below + 1]
                 if right.deadline < child.deadline:
                     child = right
                     below += 1

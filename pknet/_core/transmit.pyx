@@ -4,13 +4,13 @@
 cdef class Transmit:
     """One datagram to send, or a run of equal datagrams that leave in a single call.
 
-    A run is `data` longer than `segment_size`: datagrams of `segment_size` bytes back to back, of which only the
-    last may be shorter (the shape of Linux's UDP_SEGMENT). An adapter sends it in one call where the system can,
-    and sends `datagrams()` one by one where it can't.
+    A run is `data` longer than `segment_size`: datagrams of `segment_size` bytes back to back, of which only
+    the last may be shorter (the shape of Linux's UDP_SEGMENT). An adapter sends it in one call where the
+    system can, and sends `datagrams()` one by one where it can't.
 
-    `remote`: (host, port), or whatever handle the machine was given for its peer. `local`: the handle of the socket
-    it leaves by; None is the primary one. `ttl`: hop limit of this datagram alone. `dont_fragment`: None leaves the
-    socket's own setting. `ecn`: the two ECN bits (RFC 3168), 0 to 3.
+    `remote`: (host, port), or whatever handle the machine was given for its peer. `local`: the handle of the
+    socket it leaves by; None is the primary one. `ttl`: hop limit of this datagram alone. `dont_fragment`:
+    None leaves the socket's own setting. `ecn`: the two ECN bits (RFC 3168), 0 to 3.
     """
 
     def __init__(

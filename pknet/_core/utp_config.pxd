@@ -1,5 +1,6 @@
 cdef class UtpConfig:
     cdef readonly Py_ssize_t max_datagram
+    cdef readonly Py_ssize_t max_datagram_ipv6
     cdef readonly Py_ssize_t receive_buffer
     cdef readonly Py_ssize_t send_buffer
     cdef readonly double ledbat_target
@@ -10,8 +11,12 @@ cdef class UtpConfig:
     cdef readonly double max_timeout
     cdef readonly double peer_timeout
     cdef readonly object keepalive
+    # The same as a number, infinite for None.
+    cdef double keepalive_interval
     cdef readonly Py_ssize_t max_connections
     cdef readonly Py_ssize_t max_half_open
     cdef readonly int max_resets_per_second
     cdef readonly bint accept
     cdef readonly bint nagle
+
+    cdef Py_ssize_t max_datagram_to(self, remote) except -1

@@ -1,5 +1,6 @@
 class UtpConfig:
     max_datagram: int
+    max_datagram_ipv6: int
     receive_buffer: int
     send_buffer: int
     ledbat_target: float
@@ -20,11 +21,12 @@ class UtpConfig:
         self,
         *,
         max_datagram: int = 1402,
+        max_datagram_ipv6: int = 1232,
         receive_buffer: int = ...,
         send_buffer: int = ...,
         ledbat_target: float = 0.1,
         connect_timeout: float = 20.0,
-        half_open_timeout: float = 10.0,
+        half_open_timeout: float = 35.0,
         initial_timeout: float = 1.0,
         min_timeout: float = 0.5,
         max_timeout: float = 60.0,
@@ -36,3 +38,5 @@ class UtpConfig:
         accept: bool = True,
         nagle: bool = False,
     ) -> None: ...
+
+def check_max_datagram(size: int) -> int: ...

@@ -27,15 +27,15 @@ cdef class CongestionController:
     cdef double window
     cdef double slow_start_threshold
     cdef Py_ssize_t segment
+    # Seconds, or -1 if it isn't known.
+    cdef double queueing_delay
 
     cdef void on_delay(self, uint32_t delay, double rtt, double now) noexcept
-    cdef void on_ack(self, Py_ssize_t acked, bint window_was_full, double now) noexcept
+    cdef void on_ack(self, Py_ssize_t acked, double rtt, bint window_was_full, double now) noexcept
     cdef void on_loss(self, double now) noexcept
     cdef void on_timeout(self, double now) noexcept
 
 
 cdef class Ledbat(CongestionController):
     cdef DelayHistory history
-    cdef uint32_t target
-    cdef uint32_t queueing_delay
-    cdef bint has_delay
+    cdef double target

@@ -15,6 +15,13 @@ cdef enum:
     # The most a window grows in a round trip, in bytes: the gain of libutp and libtorrent.
     MAX_INCREASE_PER_RTT = 3000
 
+# Slow start ends at this share of the target (LEDBAT++, draft-irtf-iccrg-ledbat-plus-plus section 4.4).
+cdef double SLOW_START_EXIT = 0.75
+# Share of what queues above the target that is given up in a round trip, and the most of the window that ever
+# is.
+cdef double SHRINK_GAIN = 0.5
+cdef double MAX_SHRINK = 0.5
+
 
 cdef inline bint earlier(uint32_t a, uint32_t b) noexcept:
     return <int32_t> (a - b) < 0
@@ -63,63 +70,68 @@ cdef class DelayHistory:
 
 
 cdef class CongestionController:
-    """A window in bytes and what changes it. The connection calls; subclasses decide."""
+    """A window in bytes and what changes it. The connection calls; subclasses decide. Times are seconds."""
 
     def __cinit__(self, Py_ssize_t segment, *args):
         self.segment = segment
         self.window = INITIAL_WINDOW_SEGMENTS * segment
         self.slow_start_threshold = INFINITY
+        self.queueing_delay = -1
 
     cdef void on_delay(self, uint32_t delay, double rtt, double now) noexcept:
-        """Take a one-way delay sample in microseconds, of a packet whose round trip took `rtt` (or 0) seconds."""
+        """Take a one-way delay sample in microseconds, of a packet whose round trip took `rtt` (or 0)."""
 
-    cdef void on_ack(self, Py_ssize_t acked, bint window_was_full, double now) noexcept:
-        """Take note that `acked` bytes have arrived."""
+    cdef void on_ack(self, Py_ssize_t acked, double rtt, bint window_was_full, double now) noexcept:
+        """Take note that `acked` bytes have arrived; `rtt` is the smoothed round trip, or 0."""
 
     cdef void on_loss(self, double now) noexcept:
-        """Take note of loss; called once for all that was lost within one round trip."""
+        """Take note of loss; called once for all that is lost in a round trip."""
 
     cdef void on_timeout(self, double now) noexcept:
-        """Take note that nothing has come back for a whole retransmission timeout."""
+        """Take note that nothing was acknowledged for a whole retransmission timeout."""
 
 
 cdef class Ledbat(CongestionController):
-    """LEDBAT: yields to whatever else fills the bottleneck's queue (RFC 6817), with a slow start."""
+    """LEDBAT: yields to whatever else fills the bottleneck's queue (RFC 6817), with a slow start.
+
+    It shrinks faster than RFC 6817 asks: by what stands in the queue above the target, a share of it in each
+    round trip, where the gain of the RFC would take seconds to drain what slow start or a slower link has
+    left there.
+    """
 
     def __cinit__(self, Py_ssize_t segment, double target):
         self.history = DelayHistory()
-        self.target = <uint32_t> (target * 1e6)
+        self.target = target
 
     cdef void on_delay(self, uint32_t delay, double rtt, double now) noexcept:
         self.history.add(delay, now)
-        self.queueing_delay = self.history.queueing()
-        self.has_delay = True
-        if rtt > 0 and self.queueing_delay > rtt * 1e6:
+        self.queueing_delay = self.history.queueing() * 1e-6
+        if 0 < rtt < self.queueing_delay:
             # No packet queues for longer than its round trip; more than that is a clock that jumped.
-            self.queueing_delay = <uint32_t> (rtt * 1e6)
+            self.queueing_delay = rtt
 
-    cdef void on_ack(self, Py_ssize_t acked, bint window_was_full, double now) noexcept:
-        cdef double off_target = 1
-        if self.has_delay:
-            off_target = (<double> self.target - <double> self.queueing_delay) / self.target
+    cdef void on_ack(self, Py_ssize_t acked, double rtt, bint window_was_full, double now) noexcept:
+        cdef double above = self.queueing_delay - self.target
         if self.window < self.slow_start_threshold:
-            # Standing queue well on its way to the target: from here on grow by LEDBAT's own rule.
-            if off_target < 0.25:
+            if self.queueing_delay > SLOW_START_EXIT * self.target:
+                # The queue is well on its way to the target: from here on grow by LEDBAT's own rule.
                 self.slow_start_threshold = self.window
             elif window_was_full:
                 self.window += acked
                 return
-        off_target = max(off_target, -1.0)
-        if off_target > 0 and not window_was_full:
-            # A window that the program does not fill says nothing about the path (RFC 6817, ALLOWED_INCREASE).
-            return
-        self.window += off_target * MAX_INCREASE_PER_RTT * acked / self.window
-        self.window = max(self.window, MIN_WINDOW_SEGMENTS * self.segment)
+        if above > 0:
+            if rtt > 0:
+                self.window -= acked * min(SHRINK_GAIN * above / rtt, MAX_SHRINK)
+        elif window_was_full:
+            # A window that the program does not fill says nothing about the path (RFC 6817,
+            # ALLOWED_INCREASE).
+            self.window += min(-above / self.target, <double> 1) * MAX_INCREASE_PER_RTT * acked / self.window
+        self.window = max(self.window, <double> (MIN_WINDOW_SEGMENTS * self.segment))
 
     cdef void on_loss(self, double now) noexcept:
-        self.window = max(self.window / 2, MIN_WINDOW_SEGMENTS * self.segment)
+        self.window = max(self.window / 2, <double> (MIN_WINDOW_SEGMENTS * self.segment))
         self.slow_start_threshold = self.window
 
     cdef void on_timeout(self, double now) noexcept:
-        self.slow_start_threshold = max(self.window / 2, MIN_WINDOW_SEGMENTS * self.segment)
+        self.slow_start_threshold = max(self.window / 2, <double> (MIN_WINDOW_SEGMENTS * self.segment))
         self.window = MIN_WINDOW_SEGMENTS * self.segment

@@ -2,6 +2,7 @@ from collections.abc import Hashable
 from typing import Any
 
 from pknet._core.utp_events import CloseReason
+from pknet._core.utp_stats import UtpStats
 
 class UtpConnection:
     remote: Hashable
@@ -42,3 +43,4 @@ class UtpConnection:
     def in_flight(self) -> int: ...
     @property
     def next_timer(self) -> str | None: ...
+    def stats(self) -> UtpStats: ...

@@ -3,21 +3,9 @@ from collections.abc import Callable, Hashable
 from pknet._core.transmit import Transmit
 from pknet._core.utp_config import UtpConfig
 from pknet._core.utp_connection import UtpConnection
+from pknet._core.utp_counters import UtpCounters
 from pknet._core.utp_events import UtpEvent
 from pknet.errors import PknetError
-
-class UtpCounters:
-    malformed: int
-    unexpected: int
-    implausible: int
-    unknown_connection: int
-    resets_sent: int
-    refused: int
-    half_open_full: int
-    beyond_window: int
-    unread: int
-
-    def as_dict(self) -> dict[str, int]: ...
 
 class TooManyConnections(PknetError): ...
 
@@ -30,8 +18,20 @@ class UtpEndpoint:
     def counters(self) -> UtpCounters: ...
     @property
     def connections(self) -> list[UtpConnection]: ...
+    def connections_with(self, remote: Hashable) -> list[UtpConnection]: ...
     def __len__(self) -> int: ...
-    def connect(self, remote: Hashable, now: float, local: Hashable | None = None) -> UtpConnection: ...
+    def connect(
+        self, remote: Hashable, now: float, local: Hashable | None = None, *, max_datagram: int | None = None
+    ) -> UtpConnection: ...
+    def rebind(
+        self,
+        connection: UtpConnection,
+        remote: Hashable,
+        now: float,
+        local: Hashable | None = None,
+        *,
+        max_datagram: int | None = None,
+    ) -> None: ...
     def receive_datagram(
         self, data: bytes | bytearray | memoryview, remote: Hashable, local: Hashable | None, now: float
     ) -> None: ...

@@ -6,48 +6,18 @@ from libc.stdint cimport uint8_t, uint16_t
 
 from pknet._core.transmit cimport Transmit
 from pknet._core.utp_config cimport UtpConfig
-from pknet._core.utp_connection cimport SYN_RECEIVED, Shared, UtpConnection
+from pknet._core.utp_connection cimport CLOSED, SYN_SENT, UtpConnection
 from pknet._core.utp_packet cimport (
-    EXTENSION_NONE, HEADER_SIZE, ST_RESET, ST_STATE, ST_SYN, PacketHeader, read_packet, write_header,
+    HEADER_SIZE, ST_RESET, ST_SYN, HeaderFields, PacketHeader, bare_packet, read_packet,
 )
+from pknet._core.utp_shared cimport Shared
 
-from pknet._core.utp_config import UtpConfig as Config
-from pknet.errors import PknetError
+from pknet._core.utp_config import UtpConfig as Config, check_max_datagram
+from pknet.errors import PknetError, StateError
 
 cdef enum:
-    # A datagram is at most this long whatever a segment size says.
-    MAX_DATAGRAM = 65535
-
-
-cdef class UtpCounters:
-    """What an endpoint has dropped or refused, in packets."""
-
-    cdef public long malformed
-    cdef public long unexpected
-    cdef public long implausible
-    cdef public long unknown_connection
-    cdef public long resets_sent
-    cdef public long refused
-    cdef public long half_open_full
-    cdef public long beyond_window
-    cdef public long unread
-
-    def as_dict(self):
-        """Return the counters by name."""
-        return {
-            "malformed": self.malformed,
-            "unexpected": self.unexpected,
-            "implausible": self.implausible,
-            "unknown_connection": self.unknown_connection,
-            "resets_sent": self.resets_sent,
-            "refused": self.refused,
-            "half_open_full": self.half_open_full,
-            "beyond_window": self.beyond_window,
-            "unread": self.unread,
-        }
-
-    def __repr__(self):
-        return f"UtpCounters({', '.join(f'{name}={count}' for name, count in self.as_dict().items() if count)})"
+    # So many ids are tried at random before a dial is refused.
+    ID_ATTEMPTS = 64
 
 
 class TooManyConnections(PknetError):
@@ -57,8 +27,8 @@ class TooManyConnections(PknetError):
 cdef class UtpEndpoint:
     """The uTP side of a socket: dials, accepts, and hands each packet to its connection.
 
-    `token_bytes(n)` gives n random bytes: connection ids and first sequence numbers must not be guessable. A remote
-    is any hashable handle, usually (host, port).
+    `token_bytes(n)` gives n random bytes: connection ids and first sequence numbers must not be guessable. A
+    remote is any hashable handle, usually (host, port).
     """
 
     cdef Shared shared
@@ -71,8 +41,8 @@ cdef class UtpEndpoint:
     cdef double resets_since
     cdef int resets
 
-    def __init__(self, token_bytes, config=None):
-        self.shared = Shared(Config() if config is None else config, UtpCounters())
+    def __cinit__(self, token_bytes, config=None):
+        self.shared = Shared(Config() if config is None else config)
         self.token_bytes = token_bytes
         self.accepting = self.shared.config.accept
         self.connections_of = {}
@@ -95,31 +65,61 @@ cdef class UtpEndpoint:
         """The connections in the tables, half-open and lingering ones included."""
         return [connection for group in self.connections_of.values() for connection in group.values()]
 
+    def connections_with(self, remote):
+        """Return the connections with one remote, half-open and lingering ones included."""
+        return list(self.connections_of.get(remote, {}).values())
+
     def __len__(self):
         return self.count
 
     # The verbs.
 
-    def connect(self, remote, double now, local=None):
+    def connect(self, remote, double now, local=None, *, max_datagram=None):
         """Dial `remote` and return the connection; ConnectionOpened or ConnectionClosed tells how it went.
 
-        Raises TooManyConnections if the tables are full.
+        `max_datagram`: largest UDP payload on this path, if it is not what the settings say. Raises
+        TooManyConnections if the tables are full, ValueError if `max_datagram` makes no sense.
         """
         cdef UtpConnection connection
         cdef uint16_t receive_id
-        self.advance(now)
+        self.shared.advance(now)
         if self.count >= self.shared.config.max_connections:
             raise TooManyConnections(f"the endpoint has {self.count} connections")
         receive_id = self.free_id(remote)
-        connection = UtpConnection(self.shared, remote, local)
+        connection = UtpConnection(self.shared, remote, local, self.max_datagram_to(remote, max_datagram))
         connection.start_connecting(receive_id, self.random_u16())
         self.add(connection)
         return connection
 
+    def rebind(self, UtpConnection connection not None, remote, double now, local=None, *, max_datagram=None):
+        """Move a connection to another path: from now on its peer is `remote` and it leaves by `local`.
+
+        What is in flight is sent again, and nothing that was learnt of the old path is kept. The peer has to
+        know `remote`'s other end before packets arrive from there, or it answers them with a RESET; packets
+        that still come from the old remote are those of a stranger. Raises StateError if the connection is
+        over, or if another one has its id with `remote`; ValueError if `max_datagram` makes no sense.
+        """
+        cdef dict group
+        self.shared.advance(now)
+        max_datagram = self.max_datagram_to(remote, max_datagram)
+        group = <dict> self.connections_of.get(connection.remote)
+        if connection.state == CLOSED or group is None or group.get(connection.receive_id) is not connection:
+            raise StateError("the connection is over")
+        if remote != connection.remote:
+            if connection.receive_id in self.connections_of.get(remote, ()):
+                raise StateError(f"another connection with {remote!r} has the same id")
+            self.remove(connection)
+            connection.remote = remote
+            self.add(connection)
+        connection.local = local
+        connection.sender.take_path(max_datagram)
+        connection.syn_needed = connection.state == SYN_SENT
+        connection.unsettle()
+
     def receive_datagram(self, data, remote, local, double now):
         """Take a datagram; what is not uTP is dropped and counted."""
         cdef Py_buffer view
-        self.advance(now)
+        self.shared.advance(now)
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
             self.receive_all(<const uint8_t*> view.buf, view.len, max(view.len, 1), remote, local)
@@ -134,7 +134,7 @@ cdef class UtpEndpoint:
         cdef Py_buffer view
         if segment_size <= 0:
             raise ValueError(f"segment_size must be positive, not {segment_size}")
-        self.advance(now)
+        self.shared.advance(now)
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
             self.receive_all(<const uint8_t*> view.buf, view.len, segment_size, remote, local)
@@ -144,7 +144,7 @@ cdef class UtpEndpoint:
     def handle_timeout(self, double now):
         """Do what is due at `now`."""
         cdef UtpConnection connection
-        self.advance(now)
+        self.shared.advance(now)
         while True:
             connection = <UtpConnection> self.shared.timers.first()
             if connection is None or connection.deadline > self.shared.now:
@@ -153,7 +153,7 @@ cdef class UtpEndpoint:
         self.remove_finished()
 
     def next_timeout(self):
-        """Return when `handle_timeout` is due, None if never. Take `transmits` first: sending moves timers."""
+        """Return when `handle_timeout` is due, None if never; ask after `transmits`, which moves timers."""
         cdef UtpConnection connection = <UtpConnection> self.shared.timers.first()
         return None if connection is None else connection.deadline
 
@@ -170,7 +170,6 @@ cdef class UtpEndpoint:
         self.shared.unsettled = []
         for connection in taken:
             connection.settle()
-        self.remove_finished()
         taken = self.shared.transmits
         self.shared.transmits = []
         return taken
@@ -192,7 +191,7 @@ cdef class UtpEndpoint:
         cdef PacketHeader packet
         cdef Py_ssize_t offset = 0
         cdef Py_ssize_t part
-        while offset < size or size == 0:
+        while True:
             part = min(segment_size, size - offset)
             if not read_packet(data + offset, part, &packet):
                 self.shared.counters.malformed += 1
@@ -206,12 +205,12 @@ cdef class UtpEndpoint:
                 if connection is None:
                     self.refuse(&packet, remote, local)
                 else:
-                    connection.receive(&packet, size - offset - HEADER_SIZE if connection.receive_id == packet.connection_id else 0)
+                    # What follows in a run is mostly of the same connection.
+                    connection.receive(&packet, size - offset - HEADER_SIZE)
             offset += part
-            if size == 0:
+            if offset >= size:
                 break
-        self.remove_finished()
-        return True
+        return self.remove_finished()
 
     cdef UtpConnection find(self, dict group, const PacketHeader* packet):
         """Return whose packet this is, or None."""
@@ -221,9 +220,7 @@ cdef class UtpEndpoint:
         if group is None:
             return None
         found = group.get(packet.connection_id)
-        if found is not None:
-            return <UtpConnection> found
-        if packet.type == ST_RESET:
+        if found is None and packet.type == ST_RESET:
             # A peer that does not know the connection echoes the id that it was sent.
             for shift in (-1, 1):
                 found = group.get(<uint16_t> (packet.connection_id + shift))
@@ -231,7 +228,8 @@ cdef class UtpEndpoint:
                     connection = <UtpConnection> found
                     if connection.send_id == packet.connection_id:
                         return connection
-        return None
+            return None
+        return <UtpConnection> found
 
     cdef bint receive_syn(self, const PacketHeader* packet, remote, local) except False:
         cdef UtpConnection connection
@@ -239,17 +237,28 @@ cdef class UtpEndpoint:
         cdef uint16_t receive_id = packet.connection_id + 1
         if group is not None and receive_id in group:
             connection = <UtpConnection> group[receive_id]
-            return connection.repeat_syn_ack(packet)
-        if not self.accepting:
+            if not connection.is_initiator:
+                return connection.repeat_syn_ack(packet)
+            # Both sides dial, and have chosen neighbouring ids: the peer has to choose another one.
+        elif self.accepting:
+            return self.accept(packet, remote, local)
+        self.shared.counters.refused += 1
+        return self.reset(packet, remote, local)
+
+    cdef bint accept(self, const PacketHeader* packet, remote, local) except False:
+        cdef UtpConnection connection
+        cdef UtpConfig config = self.shared.config
+        if len(self.shared.half_open) >= config.max_half_open:
+            # Those whom a flood leaves behind are the oldest: who is real answers within a round trip.
+            connection = <UtpConnection> next(iter(self.shared.half_open))
+            connection.give_up()
+            self.remove_finished()
+        if self.count >= config.max_connections:
             self.shared.counters.refused += 1
-            return self.reset(packet, remote, local)
-        if self.shared.half_open >= self.shared.config.max_half_open or (
-            self.count >= self.shared.config.max_connections
-        ):
-            self.shared.counters.half_open_full += 1
             return True
-        connection = UtpConnection(self.shared, remote, local)
+        connection = UtpConnection(self.shared, remote, local, self.max_datagram_to(remote, None))
         connection.start_accepting(packet, self.random_u16())
+        self.shared.half_open[connection] = None
         return self.add(connection)
 
     cdef bint refuse(self, const PacketHeader* packet, remote, local) except False:
@@ -261,7 +270,7 @@ cdef class UtpEndpoint:
 
     cdef bint reset(self, const PacketHeader* packet, remote, local) except False:
         """Send a RESET, unless so many were sent this second that somebody may be using us to."""
-        cdef uint8_t out[HEADER_SIZE]
+        cdef HeaderFields header
         if self.shared.now - self.resets_since >= 1:
             self.resets_since = self.shared.now
             self.resets = 0
@@ -269,33 +278,35 @@ cdef class UtpEndpoint:
             return True
         self.resets += 1
         self.shared.counters.resets_sent += 1
-        write_header(
-            out, ST_RESET, EXTENSION_NONE, packet.connection_id, 0, 0, 0, self.random_u16(), packet.seq_nr
+        header.connection_id = packet.connection_id
+        header.ack_nr = packet.seq_nr
+        header.timestamp = header.timestamp_difference = header.wnd_size = 0
+        self.shared.transmits.append(
+            Transmit(bare_packet(ST_RESET, &header, self.random_u16()), remote, local)
         )
-        self.shared.transmits.append(Transmit(out[:HEADER_SIZE], remote, local))
         return True
 
     # Tables.
 
-    cdef advance(self, double now):
-        # Time never goes back, whatever the clock says.
-        if now > self.shared.now:
-            self.shared.now = now
+    cdef Py_ssize_t max_datagram_to(self, remote, max_datagram) except -1:
+        if max_datagram is None:
+            return self.shared.config.max_datagram_to(remote)
+        return check_max_datagram(max_datagram)
 
     cdef uint16_t random_u16(self) except? 0:
         cdef bytes token = self.token_bytes(2)
+        if token is None or len(token) != 2:
+            raise ValueError("token_bytes(2) did not return 2 bytes")
         return <uint16_t> ((token[0] << 8) | token[1])
 
     cdef uint16_t free_id(self, remote) except? 0:
-        """Return a receive id such that neither it nor the one after it is in use with `remote`."""
+        """Return a receive id such that neither it nor the ones beside it are in use with `remote`."""
         cdef dict group = self.connections_of.get(remote)
         cdef uint16_t receive_id
-        cdef int attempt
-        for attempt in range(64):
+        cdef int _attempt
+        for _attempt in range(ID_ATTEMPTS):
             receive_id = self.random_u16()
-            if group is None:
-                return receive_id
-            if not any(<uint16_t> (receive_id + shift) in group for shift in (-1, 0, 1)):
+            if group is None or not any(<uint16_t> (receive_id + shift) in group for shift in (-1, 0, 1)):
                 return receive_id
         raise TooManyConnections(f"no connection id is free for {remote!r}")
 
@@ -304,15 +315,16 @@ cdef class UtpEndpoint:
         self.count += 1
         return True
 
+    cdef bint remove(self, UtpConnection connection) except False:
+        cdef dict group = <dict> self.connections_of.get(connection.remote)
+        if group is not None and group.get(connection.receive_id) is connection:
+            del group[connection.receive_id]
+            self.count -= 1
+            if not group:
+                del self.connections_of[connection.remote]
+        return True
+
     cdef bint remove_finished(self) except False:
-        cdef UtpConnection connection
-        cdef dict group
         while self.shared.finished:
-            connection = <UtpConnection> self.shared.finished.pop()
-            group = self.connections_of.get(connection.remote)
-            if group is not None and group.get(connection.receive_id) is connection:
-                del group[connection.receive_id]
-                self.count -= 1
-                if not group:
-                    del self.connections_of[connection.remote]
+            self.remove(<UtpConnection> self.shared.finished.pop())
         return True

@@ -1,6 +1,5 @@
 from enum import Enum
-
-from pknet._core.utp_connection import UtpConnection
+from typing import Any
 
 class CloseReason(Enum):
     FINISHED = "both sides finished"
@@ -11,8 +10,9 @@ class CloseReason(Enum):
 
 class UtpEvent:
     __match_args__: tuple[str, ...]
-    connection: UtpConnection
-    def __init__(self, connection: UtpConnection) -> None: ...
+    # A UtpConnection, or what stands for one above it: a pknet.machine.ByteStream.
+    connection: Any
+    def __init__(self, connection: Any) -> None: ...
 
 class ConnectionOpened(UtpEvent): ...
 class ConnectionAccepted(UtpEvent): ...
@@ -23,4 +23,4 @@ class EofReceived(UtpEvent): ...
 class ConnectionClosed(UtpEvent):
     reason: CloseReason
     undelivered: int
-    def __init__(self, connection: UtpConnection, reason: CloseReason, undelivered: int) -> None: ...
+    def __init__(self, connection: Any, reason: CloseReason, undelivered: int) -> None: ...

@@ -34,18 +34,23 @@ cdef struct PacketHeader:
     Py_ssize_t payload_size
 
 
+# The fields that every packet of a connection carries at one moment.
+cdef struct HeaderFields:
+    uint16_t connection_id
+    uint16_t ack_nr
+    uint32_t timestamp
+    uint32_t timestamp_difference
+    uint32_t wnd_size
+
+
 cdef bint read_packet(const uint8_t* data, Py_ssize_t size, PacketHeader* packet) noexcept nogil
 cdef void write_header(
-    uint8_t* out,
-    uint8_t type,
-    uint8_t extension,
-    uint16_t connection_id,
-    uint32_t timestamp,
-    uint32_t timestamp_difference,
-    uint32_t wnd_size,
-    uint16_t seq_nr,
-    uint16_t ack_nr,
+    uint8_t* out, uint8_t type, uint8_t extension, const HeaderFields* header, uint16_t seq_nr
 ) noexcept nogil
+cdef bytes bare_packet(uint8_t type, const HeaderFields* header, uint16_t seq_nr)
+cdef bytes state_packet(
+    const HeaderFields* header, uint16_t seq_nr, const uint8_t* mask, Py_ssize_t mask_size
+)
 
 
 # Sequence numbers live on a circle of 2**16: a is before b when the way from a to b is the shorter one.

@@ -91,32 +91,48 @@ cdef bint read_packet(const uint8_t* data, Py_ssize_t size, PacketHeader* packet
 
 
 cdef void write_header(
-    uint8_t* out,
-    uint8_t type,
-    uint8_t extension,
-    uint16_t connection_id,
-    uint32_t timestamp,
-    uint32_t timestamp_difference,
-    uint32_t wnd_size,
-    uint16_t seq_nr,
-    uint16_t ack_nr,
+    uint8_t* out, uint8_t type, uint8_t extension, const HeaderFields* header, uint16_t seq_nr
 ) noexcept nogil:
     """Write the 20 bytes of a header."""
-    out[0] = (type << 4) | VERSION
+    out[0] = <uint8_t> ((type << 4) | VERSION)
     out[1] = extension
-    write_u16(out + 2, connection_id)
-    write_u32(out + 4, timestamp)
-    write_u32(out + 8, timestamp_difference)
-    write_u32(out + 12, wnd_size)
+    write_u16(out + 2, header.connection_id)
+    write_u32(out + 4, header.timestamp)
+    write_u32(out + 8, header.timestamp_difference)
+    write_u32(out + 12, header.wnd_size)
     write_u16(out + 16, seq_nr)
-    write_u16(out + 18, ack_nr)
+    write_u16(out + 18, header.ack_nr)
+
+
+cdef bytes bare_packet(uint8_t type, const HeaderFields* header, uint16_t seq_nr):
+    """Return a packet that is only a header."""
+    cdef bytes packet = PyBytes_FromStringAndSize(NULL, HEADER_SIZE)
+    write_header(<uint8_t*> PyBytes_AS_STRING(packet), type, EXTENSION_NONE, header, seq_nr)
+    return packet
+
+
+cdef bytes state_packet(
+    const HeaderFields* header, uint16_t seq_nr, const uint8_t* mask, Py_ssize_t mask_size
+):
+    """Return an ST_STATE with a selective ACK of at most 255 bytes, or without one if that has no bytes."""
+    cdef bytes packet
+    cdef uint8_t* out
+    if mask_size == 0:
+        return bare_packet(ST_STATE, header, seq_nr)
+    packet = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + 2 + mask_size)
+    out = <uint8_t*> PyBytes_AS_STRING(packet)
+    write_header(out, ST_STATE, EXTENSION_SELECTIVE_ACK, header, seq_nr)
+    out[HEADER_SIZE] = EXTENSION_NONE
+    out[HEADER_SIZE + 1] = <uint8_t> mask_size
+    memcpy(out + HEADER_SIZE + 2, mask, mask_size)
+    return packet
 
 
 cdef class Packet:
     """A uTP packet as an object, for tools and tests; connections read and write the bytes themselves.
 
-    Times are microseconds modulo 2**32, `wnd_size` is bytes, `selective_ack` is the bit mask as it stands on the
-    wire (bit 0 of its first byte is ack_nr + 2), or None.
+    Times are microseconds modulo 2**32, `wnd_size` is bytes, `selective_ack` is the bit mask as it stands on
+    the wire (bit 0 of its first byte is ack_nr + 2), or None.
     """
 
     cdef readonly object type
@@ -126,7 +142,7 @@ cdef class Packet:
     cdef readonly object wnd_size
     cdef readonly int seq_nr
     cdef readonly int ack_nr
-    cdef readonly object selective_ack
+    cdef readonly bytes selective_ack
     cdef readonly bytes payload
 
     def __init__(
@@ -142,8 +158,12 @@ cdef class Packet:
         selective_ack=None,
         bytes payload not None=b"",
     ):
-        if selective_ack is not None and not 0 < len(selective_ack) <= MAX_SELECTIVE_ACK:
-            raise ValueError(f"a selective ACK has 1 to {MAX_SELECTIVE_ACK} bytes, not {len(selective_ack)}")
+        if selective_ack is not None:
+            selective_ack = bytes(selective_ack)
+            if not 0 < len(selective_ack) <= MAX_SELECTIVE_ACK:
+                raise ValueError(
+                    f"a selective ACK has 1 to {MAX_SELECTIVE_ACK} bytes, not {len(selective_ack)}"
+                )
         self.type = PacketType(type)
         self.connection_id = connection_id
         self.seq_nr = seq_nr
@@ -151,29 +171,27 @@ cdef class Packet:
         self.timestamp = timestamp
         self.timestamp_difference = timestamp_difference
         self.wnd_size = wnd_size
-        self.selective_ack = None if selective_ack is None else bytes(selective_ack)
+        self.selective_ack = selective_ack
         self.payload = payload
 
     def __bytes__(self):
+        cdef HeaderFields header
         cdef bytes mask = self.selective_ack
         cdef Py_ssize_t extension_size = 0 if mask is None else 2 + len(mask)
         cdef bytes out = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + extension_size + len(self.payload))
         cdef uint8_t* data = <uint8_t*> PyBytes_AS_STRING(out)
+        header.connection_id = self.connection_id
+        header.ack_nr = self.ack_nr
+        header.timestamp = self.timestamp
+        header.timestamp_difference = self.timestamp_difference
+        header.wnd_size = self.wnd_size
         write_header(
-            data,
-            self.type,
-            EXTENSION_NONE if mask is None else EXTENSION_SELECTIVE_ACK,
-            self.connection_id,
-            self.timestamp,
-            self.timestamp_difference,
-            self.wnd_size,
-            self.seq_nr,
-            self.ack_nr,
+            data, self.type, EXTENSION_NONE if mask is None else EXTENSION_SELECTIVE_ACK, &header, self.seq_nr
         )
         data += HEADER_SIZE
         if mask is not None:
             data[0] = EXTENSION_NONE
-            data[1] = len(mask)
+            data[1] = <uint8_t> len(mask)
             memcpy(data + 2, PyBytes_AS_STRING(mask), len(mask))
             data += extension_size
         memcpy(data, PyBytes_AS_STRING(self.payload), len(self.payload))
@@ -216,7 +234,9 @@ def parse_packet(data):
             timestamp_difference=header.timestamp_difference,
             wnd_size=header.wnd_size,
             # An extension of no bytes says nothing.
-            selective_ack=header.selective_ack[:header.selective_ack_size] if header.selective_ack_size else None,
+            selective_ack=(
+                header.selective_ack[:header.selective_ack_size] if header.selective_ack_size else None
+            ),
             payload=header.payload[:header.payload_size],
         )
     finally:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pknet.nat.candidate import Candidate, CandidateType, Description, Mapping
+from pknet.nat.candidate import Candidate, CandidateType, Description, Mapping, reachable_address
 from pknet.nat.discovery import AddressDiscovery, PublicAddress
 from pknet.nat.punch import HolePunch, PathFound, PunchFailed
 from pknet.nat.theory import may_recover, why_no_path
@@ -18,5 +18,6 @@ __all__ = [
     "PublicAddress",
     "PunchFailed",
     "may_recover",
+    "reachable_address",
     "why_no_path",
 ]

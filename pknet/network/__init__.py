@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pknet.network.channel import Channel
 from pknet.network.events import (
     PublicAddressChanged,
     RendezvousLost,
@@ -14,8 +15,8 @@ from pknet.network.events import (
 )
 from pknet.network.identity import Identity, NodeId, node_id_of, parse_node_id
 from pknet.network.info import NodeInfo, RendezvousInfo
+from pknet.network.messages import Purpose
 from pknet.network.node import Node, NodeConfig, NodeStats
-from pknet.network.rendezvous import Channel
 from pknet.network.stream import NodeStream
 from pknet.network.ticket import Ticket, TicketError
 
@@ -29,6 +30,7 @@ __all__ = [
     "NodeStats",
     "NodeStream",
     "PublicAddressChanged",
+    "Purpose",
     "RendezvousInfo",
     "RendezvousLost",
     "RendezvousRegistered",

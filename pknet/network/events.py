@@ -39,16 +39,19 @@ class RendezvousRegistered:
 
 @dataclass(frozen=True, slots=True)
 class RendezvousLost:
-    """A rendezvous node was lost, or can't be reached; it is tried again at `retry_at`."""
+    """A rendezvous node was lost, or can't be reached; it is tried again at `retry_at`, if that is set."""
 
     node_id: NodeId
     reason: str
-    retry_at: float
+    retry_at: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class SocketWanted:
-    """Open one more UDP socket, at `port` or any (0); answer by `socket_opened` or `socket_failed`."""
+    """Open one more UDP socket, at `port` or any (0); answer by `socket_opened` or `socket_failed`.
+
+    It is given back by SocketReleased, save the one that a rendezvous node serves STUN on.
+    """
 
     number: int
     port: int
@@ -63,7 +66,10 @@ class SocketReleased:
 
 @dataclass(frozen=True, slots=True)
 class SignallingWanted:
-    """Open a byte stream to or towards a node; answer by `signalling_opened` or `signalling_ended`."""
+    """Open a byte stream to or towards a node; answer by `signalling_opened` or `signalling_ended`.
+
+    SignallingEnded may come before the answer: then it is not wanted any more.
+    """
 
     number: int
     node_id: NodeId
@@ -79,6 +85,6 @@ class SignallingData:
 
 @dataclass(frozen=True, slots=True)
 class SignallingEnded:
-    """A signalling stream is not needed any more."""
+    """A signalling stream is not needed any more: close it once what was to be sent has been."""
 
     number: int

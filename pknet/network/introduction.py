@@ -39,6 +39,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from pknet.errors import PknetError, ProtocolError
 from pknet.network.identity import PUBLIC_KEY_SIZE, SIGNATURE_SIZE, Identity, NodeId, node_id_of, verify
+from pknet.network.printable import printable
 from pknet.network.ticket import PROOF_SIZE, admission_proof, check_admission
 
 __all__ = [
@@ -162,7 +163,7 @@ def parse(data: bytes) -> Message:
     try:
         message = _decoder.decode(memoryview(data)[1:])
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise IntroductionError(f"malformed message: {error}") from None
+        raise IntroductionError(f"malformed message: {printable(str(error))}") from None
     if _encode(message) != data:
         raise IntroductionError("malformed message: not in its one encoding")
     return message

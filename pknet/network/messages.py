@@ -1,19 +1,20 @@
 """Messages of pknet's own: MessagePack in frames (`framing`), bounded, and with unknown fields ignored.
 
-Three conversations: how a stream between nodes opens; what a node and its rendezvous node say to each other; and what
-two nodes say on a signalling channel before they punch.
+Three conversations: how a stream between nodes opens; what a node and its rendezvous node say to each other;
+and what two nodes say on a signalling channel before they punch.
 """
 
 from __future__ import annotations
 
 from enum import Enum
-from typing import Annotated, Any, Final, TypeAlias, TypeVar
+from typing import Annotated, Any, Final, TypeAlias
 
 import msgspec
 
 from pknet.errors import ProtocolError
 from pknet.network.framing import frame
 from pknet.network.introduction import MESSAGE_LIMIT
+from pknet.network.printable import printable
 
 __all__ = [
     "ChannelClosed",
@@ -41,18 +42,20 @@ CHANNEL_DATA_LIMIT: Final = 12 * 1024
 _Reason = Annotated[str, msgspec.Meta(max_length=200)]
 _Channel = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
 _Round = Annotated[int, msgspec.Meta(ge=0, le=16)]
-_NodeId = Annotated[str, msgspec.Meta(min_length=52, max_length=52)]
+_NodeId = Annotated[str, msgspec.Meta(pattern="^[a-z2-7]{51}[aq]\\Z")]
 
 
 class Purpose(Enum):
     """What a stream to a node is for."""
 
     STREAM = "stream"
+    # Carries nothing: it shows that the node can be reached and admits this one, and keeps the path open.
+    ASSOCIATION = "association"
     RENDEZVOUS = "rendezvous"
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
-    """The initiator's first message: what the stream is for, and the proof of a ticket's secret, or nothing."""
+    """The initiator's first message: what the stream is for, and the proof of a ticket's secret, if any."""
 
     version: Annotated[int, msgspec.Meta(ge=1)]
     purpose: Purpose
@@ -123,7 +126,6 @@ Opening: TypeAlias = Hello | Welcome | Refused
 Rendezvous: TypeAlias = Register | Registered | OpenChannel | ChannelData | ChannelClosed
 Signalling: TypeAlias = Prepare | Prepared | Introduce
 
-_T = TypeVar("_T")
 _encoder: Final = msgspec.msgpack.Encoder()
 _decoders: Final[dict[Any, msgspec.msgpack.Decoder[Any]]] = {
     kind: msgspec.msgpack.Decoder(kind) for kind in (Opening, Rendezvous, Signalling)
@@ -138,9 +140,9 @@ def encode(message: Opening | Rendezvous | Signalling) -> bytes:
 def decode(payload: bytes, conversation: Any) -> Any:
     """Read the payload of a frame as a message of `conversation`: Opening, Rendezvous or Signalling.
 
-    Raises ProtocolError.
+    Raises ProtocolError, whose text is fit to be shown.
     """
     try:
         return _decoders[conversation].decode(payload)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise ProtocolError(f"malformed message: {error}") from None
+        raise ProtocolError(f"malformed message: {printable(str(error))}") from None

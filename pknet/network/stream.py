@@ -1,7 +1,8 @@
 """A stream between two nodes: TLS over a uTP connection, opened by a Hello.
 
-It has the verbs of a uTP connection, and its events are those of `pknet.utp` with the stream as `connection`. Data moves
-between the layers in `advance`, once for each batch of datagrams.
+It has the verbs of a uTP connection, and its events are those of `pknet.utp` with the stream as `connection`.
+Data moves between the layers in `advance`, once for each batch of datagrams; each layer takes no more than it
+has room for, so a reader that stops makes the peer's program wait in the end.
 """
 
 from __future__ import annotations
@@ -13,16 +14,11 @@ from pknet.errors import ProtocolError, StateError
 from pknet.network import messages
 from pknet.network.framing import FrameReader
 from pknet.network.messages import Hello, Opening, Purpose, Refused, Welcome
+from pknet.network.plain import TLS_START, PlainOpened, PlainStream
+from pknet.network.printable import printable
 from pknet.network.ticket import admission_proof
-from pknet.network.tls import (
-    EofReceived as TlsEofReceived,
-)
-from pknet.network.tls import (
-    HandshakeCompleted,
-    HandshakeFailed,
-    SecureStream,
-    StreamFailed,
-)
+from pknet.network.tls import EofReceived as TlsEofReceived
+from pknet.network.tls import HandshakeCompleted, HandshakeFailed, SecureStream, StreamFailed
 from pknet.utp import (
     CloseReason,
     ConnectionAccepted,
@@ -34,12 +30,12 @@ from pknet.utp import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
+    from collections.abc import Hashable
 
     from pknet.network.identity import Identity, NodeId
     from pknet.utp import UtpConnection, UtpEvent
 
-__all__ = ["NodeStream", "SecureConnection", "StreamOwner"]
+__all__ = ["ADMISSION_CONTEXT", "NodeStream", "SecureConnection", "StreamOwner"]
 
 CHUNK: Final = 1 << 16
 HELLO_LIMIT: Final = 1024
@@ -52,19 +48,32 @@ class SecureConnection:
 
     def __init__(self, connection: UtpConnection, tls: SecureStream) -> None:
         self.connection = connection
-        self.tls = tls
+        self.tls: SecureStream | PlainStream = tls
         self.owner: Any = None
         self.failure: str | None = None
         self.closed: ConnectionClosed | None = None
+        self.eof = False
+        """Whether the peer has ended its direction, by close_notify."""
         self.reader_gone = False
         self._unsent = b""
         self._eof_given = False
+        # What an incoming connection has sent, until that tells whether it is TLS.
+        self._first: bytes | None = None
+        self._allows_plain = False
         connection.context = self
+
+    def expect_anything(self, *, allow_plain: bool) -> None:
+        """Find out by its first bytes whether it carries TLS; else take it as it is, or reset it."""
+        self._first = b""
+        self._allows_plain = allow_plain
 
     def move(self, now: float) -> None:
         """Move what each layer has for the other, as far as there is room."""
+        if self._first is not None and not self._tell_apart(self._first, now):
+            return
         connection, tls = self.connection, self.tls
-        while connection.readable and tls.want_data:
+        # What follows close_notify is ignored (RFC 8446 section 6.1).
+        while connection.readable and (tls.want_data or self.eof):
             tls.receive_stream_data(connection.read(CHUNK, now), now)
         if connection.at_eof and not self._eof_given:
             self._eof_given = True
@@ -90,17 +99,36 @@ class SecureConnection:
 
     @property
     def unacknowledged(self) -> int:
-        """Bytes, TLS's own included, that are not known to have arrived."""
-        return len(self._unsent) + self.connection.unacknowledged
+        """How many bytes that were given to TLS are not known to have arrived, with what TLS has added."""
+        return self.tls.unsent + len(self._unsent) + self.connection.unacknowledged
 
     def channel_binding(self) -> bytes:
         """Return what no other TLS stream has, for the proof of a ticket."""
+        assert isinstance(self.tls, SecureStream)
         return self.tls.export_keying_material(_BINDING_LABEL, 32)
+
+    def _tell_apart(self, first: bytes, now: float) -> bool:
+        """Return whether it is known what the connection carries, and that may be."""
+        connection = self.connection
+        while len(first) < len(TLS_START) and connection.readable:
+            first += connection.read(len(TLS_START) - len(first), now)
+        self._first = first
+        if connection.state == "CLOSED" or (len(first) < len(TLS_START) and not connection.at_eof):
+            return False
+        if first == TLS_START:
+            self.tls.receive_stream_data(first, now)
+        elif self._allows_plain:
+            self.tls = PlainStream(first)
+        else:
+            self.failure = "the peer does not speak TLS"
+            connection.abort(now)
+            return False
+        self._first = None
+        return True
 
 
 class _Phase(Enum):
     DIALLING = auto()
-    SECURING = auto()
     GREETING = auto()
     OPEN = auto()
     CLOSED = auto()
@@ -127,11 +155,13 @@ class StreamOwner:
 class NodeStream:
     """A stream to or from another node; get one from `Node.connect` or from a ConnectionAccepted event.
 
-    `peer` is the node at the other end, proven once the stream is open. `failure` says in words why a stream did not
-    open or broke. `path` is the (remote, local) it goes by.
+    `peer` is the node at the other end, proven once the stream is open. `failure` says in words why a stream
+    did not open or broke. `path` is the (remote, local) it goes by.
     """
 
-    def __init__(self, owner: StreamOwner, peer: NodeId | None, purpose: Purpose, secret: bytes = b"") -> None:
+    def __init__(
+        self, owner: StreamOwner, peer: NodeId | None, purpose: Purpose, secret: bytes = b""
+    ) -> None:
         self.peer = peer
         self.purpose = purpose
         self.context: Any = None
@@ -143,6 +173,7 @@ class NodeStream:
         self._secret = secret
         self._phase = _Phase.DIALLING
         self._attempts: list[SecureConnection] = []
+        self._bytes_taken = 0
         self._greeting = FrameReader(HELLO_LIMIT)
         self._readable_told = False
         self._eof_told = False
@@ -188,8 +219,11 @@ class NodeStream:
 
     @property
     def unacknowledged(self) -> int:
-        """Bytes that `send` took and that are not known to have arrived; TLS's overhead counts where it was added."""
-        return 0 if self.secure is None else self.secure.unacknowledged + self.secure.tls.unsent
+        """How many of the bytes that `send` took are not known to have arrived; 0 only if all have.
+
+        Somewhat more than there are: what TLS adds to them is not told apart.
+        """
+        return 0 if self.secure is None else min(self.secure.unacknowledged, self._bytes_taken)
 
     @property
     def is_closing(self) -> bool:
@@ -199,12 +233,13 @@ class NodeStream:
     def send(self, data: bytes | bytearray | memoryview, now: float) -> int:
         """Take payload to send and return how many of its bytes were taken.
 
-        A SendBufferDrained event follows when there is room again. Raises StateError unless the stream is open, and
-        after `finish`.
+        If not all were, a SendBufferDrained event follows when there is room again. Raises StateError unless
+        the stream is open, and after `finish`.
         """
         if self._finishing or self.secure is None or not self.is_open:
             raise StateError("the stream does not take payload")
         taken = self.secure.tls.send(data)
+        self._bytes_taken += taken
         if taken < len(data):
             self._send_refused = True
         self._owner.touch(self)
@@ -237,6 +272,9 @@ class NodeStream:
         assert self.secure is not None
         self._reader_gone = self.secure.reader_gone = True
         self.finish(now)
+        if self.secure.connection.is_closing:
+            # It has finished before: what is new is that nobody reads.
+            self.secure.connection.close(now)
 
     def abort(self, now: float) -> None:
         """End the stream at once; what was not delivered is lost."""
@@ -253,9 +291,10 @@ class NodeStream:
         self._owner.touch(self)
         return attempt
 
-    def accept(self, connection: UtpConnection, identity: Identity) -> None:
-        """Take an incoming connection, whose initiator speaks TLS first."""
+    def accept(self, connection: UtpConnection, identity: Identity, *, allow_plain: bool = False) -> None:
+        """Take an incoming connection, whose initiator speaks first: TLS, or anything if that is allowed."""
         attempt = SecureConnection(connection, SecureStream.server(identity))
+        attempt.expect_anything(allow_plain=allow_plain)
         attempt.owner = self
         self._attempts.append(attempt)
         self._owner.touch(self)
@@ -278,8 +317,10 @@ class NodeStream:
     def advance(self, now: float) -> None:
         """Move data between the layers and tell what came of it."""
         for attempt in list(self._attempts):
-            attempt.move(now)
-            self._take_tls_events(attempt, now)
+            # The first to prove the peer's key ends the others.
+            if attempt in self._attempts:
+                attempt.move(now)
+                self._take_tls_events(attempt, now)
         if self.secure is not None:
             self._advance_secure(self.secure, now)
 
@@ -290,18 +331,31 @@ class NodeStream:
             self._greet(secure, now)
         if self._phase is _Phase.OPEN:
             # Reading a greeting, and dropping what nobody reads, made room.
+            secure.move(now)
             while self._reader_gone and secure.tls.readable:
                 secure.tls.read(CHUNK)
-            secure.move(now)
+                secure.move(now)
             self._take_tls_events(secure, now)
-            if secure.tls.readable and not self._readable_told:
-                self._readable_told = True
-                self._owner.emit(DataReceived(self))
-            if self._send_refused and secure.tls.sendable and not self._finishing:
-                self._send_refused = False
-                self._owner.emit(SendBufferDrained(self))
-        if secure.closed is not None and self._phase is not _Phase.CLOSED:
-            self._end_with(secure, secure.closed, now)
+        if self._phase is _Phase.OPEN:
+            self._tell(secure)
+        closed = secure.closed
+        if closed is None or self._phase is _Phase.CLOSED:
+            return
+        # If it ended in peace, the close_notify may stand behind what the program has yet to read.
+        if closed.reason is not CloseReason.FINISHED or secure.eof or not secure.connection.readable:
+            self._end_with(secure, closed, now)
+
+    def _tell(self, secure: SecureConnection) -> None:
+        """Tell the program what it can do now."""
+        if secure.tls.readable and not self._readable_told:
+            self._readable_told = True
+            self._owner.emit(DataReceived(self))
+        if secure.eof and not self._eof_told:
+            self._eof_told = True
+            self._owner.emit(EofReceived(self))
+        if self._send_refused and secure.tls.sendable and not self._finishing:
+            self._send_refused = False
+            self._owner.emit(SendBufferDrained(self))
 
     def _take_tls_events(self, attempt: SecureConnection, now: float) -> None:
         for event in attempt.tls.events():
@@ -317,9 +371,9 @@ class NodeStream:
                     else:
                         self._drop(attempt, now, reason)
                 case TlsEofReceived():
-                    if not self._eof_told and self._phase is _Phase.OPEN:
-                        self._eof_told = True
-                        self._owner.emit(EofReceived(self))
+                    attempt.eof = True
+                case PlainOpened():
+                    self._adopt_plain(attempt)
         if attempt.closed is not None and attempt in self._attempts:
             self._drop(attempt, now, attempt.failure or attempt.closed.reason.value)
 
@@ -337,7 +391,16 @@ class NodeStream:
             if self._secret:
                 proof = admission_proof(self._secret, ADMISSION_CONTEXT, attempt.channel_binding())
             attempt.tls.send(messages.encode(Hello(messages.VERSION, self.purpose, proof)))
+            if self._finishing:
+                attempt.tls.send_eof()
             attempt.move(now)
+
+    def _adopt_plain(self, attempt: SecureConnection) -> None:
+        """Open an incoming stream that carries no TLS: nobody has to prove or to greet."""
+        self._attempts.remove(attempt)
+        self.secure = attempt
+        self._phase = _Phase.OPEN
+        self._owner.emit(ConnectionAccepted(self))
 
     def _drop(self, attempt: SecureConnection, now: float, reason: str) -> None:
         """Give up one of several connections; an incoming stream has no other."""
@@ -369,7 +432,7 @@ class NodeStream:
                 self._phase = _Phase.OPEN
                 self._owner.emit(ConnectionOpened(self))
             case Refused(reason) if self.is_initiator:
-                self.failure = f"the node refused: {reason}" if reason.isprintable() else "the node refused"
+                self.failure = f"the node refused: {printable(reason)}"
                 self._end(CloseReason.REFUSED, now)
             case _:
                 self.failure = "the peer opened the stream with the wrong message"
@@ -396,16 +459,19 @@ class NodeStream:
     def _end_with(self, secure: SecureConnection, event: ConnectionClosed, now: float) -> None:
         """End as the connection below did."""
         reason = event.reason
-        if reason is CloseReason.FINISHED and not (self._eof_told or self._reader_gone):
+        if reason is CloseReason.FINISHED and self._phase is not _Phase.OPEN:
+            reason = CloseReason.REFUSED
+            self.failure = "the node ended the stream before it was open"
+        elif reason is CloseReason.FINISHED and not (secure.eof or self._reader_gone):
             reason = CloseReason.RESET
-        self._end(reason, now, secure.tls.unsent + event.undelivered)
+        if reason is not CloseReason.FINISHED:
+            self.failure = self.failure or reason.value
+        self._end(reason, now)
 
-    def _end(self, reason: CloseReason, now: float, undelivered: int | None = None) -> None:
+    def _end(self, reason: CloseReason, now: float) -> None:
         if self._phase is _Phase.CLOSED:
             return
-        was_open = self._phase is _Phase.OPEN
-        if undelivered is None:
-            undelivered = self.unacknowledged if was_open else 0
+        undelivered = self.unacknowledged
         self._phase = _Phase.CLOSED
         self.close_reason = reason
         for attempt in self._attempts:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pknet._core.utp_config import UtpConfig
 from pknet._core.utp_connection import UtpConnection
-from pknet._core.utp_endpoint import TooManyConnections, UtpCounters, UtpEndpoint
+from pknet._core.utp_counters import UtpCounters
+from pknet._core.utp_endpoint import TooManyConnections, UtpEndpoint
 from pknet._core.utp_events import (
     CloseReason,
     ConnectionAccepted,
@@ -16,6 +17,7 @@ from pknet._core.utp_events import (
     UtpEvent,
 )
 from pknet._core.utp_packet import Packet, PacketType, parse_packet
+from pknet._core.utp_stats import UtpStats
 
 __all__ = [
     "CloseReason",
@@ -33,5 +35,6 @@ __all__ = [
     "UtpCounters",
     "UtpEndpoint",
     "UtpEvent",
+    "UtpStats",
     "parse_packet",
 ]

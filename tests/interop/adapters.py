@@ -29,7 +29,10 @@ class Stream(Protocol):
         """Send our end; the other direction stays open."""
 
     async def close(self) -> None:
-        """Close both directions; raise if the connection was lost."""
+        """Close both directions, and wait until all is delivered; raise if the connection was lost."""
+
+    async def abort(self) -> None:
+        """Close at once."""
 
 
 class Listener(Protocol):
@@ -81,6 +84,10 @@ class AsyncioStream:
         self.closed.set()
         self._writer.close()
         await self._writer.wait_closed()
+
+    async def abort(self) -> None:
+        self.closed.set()
+        self._writer.transport.abort()
 
 
 class AsyncioListener:
@@ -137,6 +144,10 @@ class BlockingStream:
 
     async def close(self) -> None:
         await self._call(self._connection.close)
+        await self._call(self._connection.wait_closed)
+
+    async def abort(self) -> None:
+        await self._call(self._connection.abort)
 
 
 class BlockingListener:

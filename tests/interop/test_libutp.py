@@ -9,7 +9,7 @@ from typing import Any, Literal
 import pytest
 
 from tests.interop.adapters import Adapter, Stream, read_to_end
-from tests.interop.peers.udp_relay import UdpRelay
+from tests.interop.peers.udp_relay import LoseEvery, UdpRelay
 from tests.interop.peers.utp_native import UtpNative, seeded_stream
 
 MEBIBYTE = 1 << 20
@@ -69,7 +69,7 @@ async def conversation(
 
 def through_a_relay(stack: contextlib.AsyncExitStack, address: tuple[str, int]) -> tuple[str, int]:
     """Put a relay in front of an address that loses every fiftieth datagram, both ways."""
-    relay = UdpRelay(address, lambda datagram: datagram.number % 50 == 49)
+    relay = UdpRelay(address, LoseEvery(50))
     return stack.enter_context(relay).address
 
 

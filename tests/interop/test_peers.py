@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.interop.peers.udp_relay import UdpRelay
+from tests.interop.peers.udp_relay import LoseEvery, UdpRelay
 from tests.interop.peers.utp_native import UtpNative, seeded_stream
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def test_libutp_sends_sixteen_mebibytes_each_way_at_once_to_libutp() -> None:
 def test_libutp_gets_through_a_relay_that_loses_every_fiftieth_datagram() -> None:
     with (
         UtpNative.listen(send=MEBIBYTE, seed="server") as server,
-        UdpRelay(server.address, lambda datagram: datagram.number % 50 == 49) as relay,
+        UdpRelay(server.address, LoseEvery(50)) as relay,
         UtpNative.connect(*relay.address, send=MEBIBYTE, seed="client") as client,
     ):
         assert client.wait_for("received")["sha256"] == sha256("server", MEBIBYTE)

@@ -51,8 +51,7 @@ async def provide(rendezvous: RendezvousInfo) -> None:
         writer.close()
 
     async with Network(RendezvousNodes(rendezvous=[rendezvous]), handler=hand_out) as network:
-        while not network.registered_with or network.public_address is None:
-            await asyncio.sleep(0.02)
+        await network.wait_registered()
         say(ticket=network.make_ticket([rendezvous]).encode(), mapping=str(network.mapping))
         await until_told()
 

@@ -24,6 +24,24 @@ def lose_nothing(datagram: Datagram) -> bool:
     return False
 
 
+class LoseEvery:
+    """Lose one datagram in so many, but never the same packet twice.
+
+    libtorrent gives up a connection that had to send one packet three times; that is its choice, and no fault.
+    """
+
+    def __init__(self, interval: int) -> None:
+        self._interval = interval
+        self._lost: set[tuple[bool, bytes]] = set()
+
+    def __call__(self, datagram: Datagram) -> bool:
+        packet = datagram.to_server, datagram.data[:1] + datagram.data[16:18]  # type and seq_nr
+        if datagram.number % self._interval != self._interval - 1 or packet in self._lost:
+            return False
+        self._lost.add(packet)
+        return True
+
+
 @dataclass
 class UdpRelay:
     """A relay on 127.0.0.1 in front of `server`; every client is seen by it from a port of its own."""

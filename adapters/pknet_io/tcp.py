@@ -1,0 +1,22 @@
+"""What both adapters do to the TCP side of a pipe."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import sys
+from typing import Any
+
+__all__ = ["CONNECT_TIMEOUT", "reset_when_closed"]
+
+# Seconds that a local TCP service may take to answer.
+CONNECT_TIMEOUT = 10.0
+
+_NO_LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+
+
+def reset_when_closed(tcp: Any) -> None:
+    """Have a socket's close tell its peer that the connection broke: a plain close looks like a good end."""
+    with contextlib.suppress(OSError):
+        tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)

@@ -1,3 +1,0 @@
-class ReceiveBuffer:
-    readable: int
-    limit: int

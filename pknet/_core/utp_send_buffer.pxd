@@ -1,0 +1,77 @@
+from cpython.ref cimport PyObject
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+
+from pknet._core.byte_queue cimport ByteQueue
+from pknet._core.utp_packet cimport HeaderFields
+
+cdef enum:
+    SACKED = 1
+    LOST = 2
+    IS_FIN = 4
+
+
+# A packet that has a sequence number and is not acknowledged. Its payload stays where it was first written
+# for the wire: in `run`, at `offset`.
+cdef struct SentPacket:
+    PyObject* run
+    double sent_at
+    uint32_t offset
+    uint16_t size
+    uint8_t transmissions
+    uint8_t flags
+
+
+# What an acknowledgement brought.
+cdef struct Acknowledged:
+    Py_ssize_t packets
+    Py_ssize_t bytes
+    bint advanced
+    bint fin
+    # Round trip of the newest packet that was sent only once (Karn), or -1.
+    double rtt
+
+
+cdef class SendBuffer:
+    # Accepted from the program, without a sequence number yet.
+    cdef ByteQueue pending
+    # In a ring of a power of two, by seq_nr: from `first` (the oldest that is not acknowledged) to before
+    # `next`.
+    cdef SentPacket* ring
+    cdef Py_ssize_t slots
+    cdef uint16_t first
+    cdef uint16_t next
+    # Payload of all in the ring; payload believed to be in the network.
+    cdef Py_ssize_t outstanding_bytes
+    cdef Py_ssize_t in_flight_bytes
+    cdef Py_ssize_t sacked_count
+    cdef Py_ssize_t lost_count
+    # No packet before this one is lost.
+    cdef uint16_t lost_from
+    # The packet sent last among those that have arrived, and its round trip (RFC 8985: RACK.segment,
+    # RACK.rtt).
+    cdef double newest_sent_at
+    cdef uint16_t newest_seq_nr
+    cdef double newest_rtt
+
+    cdef void start(self, uint16_t seq_nr) noexcept
+    cdef Py_ssize_t outstanding(self) noexcept
+    cdef SentPacket* packet(self, uint16_t seq_nr) noexcept
+    cdef void acknowledge(
+        self, uint16_t ack_nr, const uint8_t* mask, Py_ssize_t mask_size, double least_rtt, double now,
+        Acknowledged* result
+    ) noexcept
+    cdef void note_arrival(self, uint16_t seq_nr, double least_rtt, double now, Acknowledged* result) noexcept
+    cdef Py_ssize_t find_lost(self, double reordering, double now, double* next_time) noexcept
+    cdef Py_ssize_t mark_lost(self, uint16_t seq_nr) noexcept
+    cdef void mark_all_lost(self) noexcept
+    cdef void forget_selective_acks(self) noexcept
+    cdef bytes new_run(
+        self, Py_ssize_t count, Py_ssize_t segment, Py_ssize_t last, const HeaderFields* header, double now
+    )
+    cdef bytes fin(self, const HeaderFields* header, double now)
+    cdef bytes lost_run(
+        self, Py_ssize_t budget, Py_ssize_t most, const HeaderFields* header, double now, Py_ssize_t* segment,
+        Py_ssize_t* count
+    )
+    cdef void push(self, bytes run, Py_ssize_t offset, Py_ssize_t size, double now, uint8_t flags) noexcept
+    cdef bint reserve(self, Py_ssize_t count) except False

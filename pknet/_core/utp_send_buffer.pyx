@@ -1,0 +1,317 @@
+"""What the program gave and the peer has not acknowledged.
+
+Payload is copied once: from the program's bytes into the run that goes on the wire. A packet in flight only
+points there; a run is freed when its last packet is acknowledged. A packet's payload is fixed once it has a
+sequence number, since uTP counts packets and the first copy may yet arrive.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.math cimport INFINITY
+from libc.string cimport memcpy
+
+from pknet._core.utp_packet cimport (
+    EXTENSION_NONE, HEADER_SIZE, ST_DATA, ST_FIN, bare_packet, seq_before, seq_distance, write_header,
+)
+
+cdef enum:
+    FIRST_SLOTS = 16
+    # RFC 6675 DupThresh: a packet is lost when so many that were sent after it have arrived.
+    DUPLICATE_THRESHOLD = 3
+    # The most packets in one run of packets sent again.
+    MAX_LOST_RUN = 64
+
+
+cdef class SendBuffer:
+    """Payload between the program and the peer's acknowledgement."""
+
+    def __cinit__(self):
+        self.pending = ByteQueue()
+        self.newest_sent_at = -INFINITY
+
+    def __dealloc__(self):
+        cdef uint16_t seq_nr = self.first
+        if self.ring != NULL:
+            while seq_nr != self.next:
+                Py_DECREF(<object> self.packet(seq_nr).run)
+                seq_nr += 1
+            PyMem_Free(self.ring)
+
+    cdef void start(self, uint16_t seq_nr) noexcept:
+        """Set the first sequence number to use."""
+        self.first = self.next = self.lost_from = seq_nr
+
+    cdef Py_ssize_t outstanding(self) noexcept:
+        """Return how many packets are not acknowledged in order."""
+        return seq_distance(self.first, self.next)
+
+    cdef SentPacket* packet(self, uint16_t seq_nr) noexcept:
+        """Return the slot of `seq_nr`, which must be one that is outstanding."""
+        return &self.ring[seq_nr & (self.slots - 1)]
+
+    # Acknowledgements.
+
+    cdef void acknowledge(
+        self, uint16_t ack_nr, const uint8_t* mask, Py_ssize_t mask_size, double least_rtt, double now,
+        Acknowledged* result
+    ) noexcept:
+        """Take an acknowledgement; what it says of packets that are not outstanding is ignored.
+
+        `mask` may be NULL. `least_rtt`: the shortest round trip known.
+        """
+        cdef Py_ssize_t in_order = seq_distance(self.first, ack_nr + 1)
+        cdef Py_ssize_t index, bit, _packet
+        cdef uint16_t seq_nr
+        cdef SentPacket* packet
+        result.packets = result.bytes = 0
+        result.advanced = result.fin = False
+        result.rtt = -1
+        if in_order > self.outstanding():
+            # Older than the last one.
+            in_order = 0
+        for _packet in range(in_order):
+            packet = self.packet(self.first)
+            if packet.flags & SACKED:
+                self.sacked_count -= 1
+            else:
+                self.note_arrival(self.first, least_rtt, now, result)
+            if packet.flags & IS_FIN:
+                result.fin = True
+            self.outstanding_bytes -= packet.size
+            self.first += 1
+            Py_DECREF(<object> packet.run)
+        result.advanced = in_order > 0
+        for index in range(mask_size):
+            if mask[index] == 0:
+                continue
+            for bit in range(8):
+                seq_nr = <uint16_t> (ack_nr + 2 + index * 8 + bit)
+                if not mask[index] & (1 << bit) or seq_distance(self.first, seq_nr) >= self.outstanding():
+                    continue
+                packet = self.packet(seq_nr)
+                if not packet.flags & SACKED:
+                    self.note_arrival(seq_nr, least_rtt, now, result)
+                    packet.flags |= SACKED
+                    self.sacked_count += 1
+
+    cdef void note_arrival(
+        self, uint16_t seq_nr, double least_rtt, double now, Acknowledged* result
+    ) noexcept:
+        """Count a packet that has arrived."""
+        cdef SentPacket* packet = self.packet(seq_nr)
+        cdef double rtt = now - packet.sent_at
+        result.packets += 1
+        result.bytes += packet.size
+        if packet.flags & LOST:
+            packet.flags &= <uint8_t> ~LOST
+            self.lost_count -= 1
+        else:
+            self.in_flight_bytes -= packet.size
+        if packet.transmissions == 1:
+            result.rtt = rtt
+        elif rtt < least_rtt:
+            # It was the first copy that arrived, and the second one says nothing (RFC 8985 section 6.2, step
+            # 2).
+            return
+        if packet.sent_at > self.newest_sent_at or (
+            packet.sent_at == self.newest_sent_at and seq_before(self.newest_seq_nr, seq_nr)
+        ):
+            self.newest_sent_at = packet.sent_at
+            self.newest_seq_nr = seq_nr
+            self.newest_rtt = rtt
+
+    # Loss.
+
+    cdef Py_ssize_t find_lost(self, double reordering, double now, double* next_time) noexcept:
+        """Mark what must be lost given what has arrived, and return how many packets that are.
+
+        A packet is lost if three of those after it have arrived (RFC 6675), or if one that was sent later
+        has, and `reordering` seconds have passed since it should have (RFC 8985 section 6.2, step 5).
+        `next_time` is when more will be lost if nothing comes, infinite if nothing will.
+        """
+        cdef Py_ssize_t later = self.sacked_count
+        cdef Py_ssize_t lost = 0
+        cdef uint16_t seq_nr = self.first
+        cdef SentPacket* packet
+        cdef double overdue
+        next_time[0] = INFINITY
+        while seq_nr != self.next:
+            packet = self.packet(seq_nr)
+            if packet.flags & SACKED:
+                later -= 1
+            elif packet.flags & LOST:
+                pass
+            elif packet.transmissions == 1 and later >= DUPLICATE_THRESHOLD:
+                lost += self.mark_lost(seq_nr)
+            elif packet.sent_at < self.newest_sent_at or (
+                packet.sent_at == self.newest_sent_at and seq_before(seq_nr, self.newest_seq_nr)
+            ):
+                overdue = packet.sent_at + self.newest_rtt + reordering
+                if overdue <= now:
+                    lost += self.mark_lost(seq_nr)
+                else:
+                    next_time[0] = min(next_time[0], overdue)
+            elif packet.transmissions == 1 and later <= 0:
+                # All that follow were sent later still.
+                break
+            seq_nr += 1
+        return lost
+
+    cdef Py_ssize_t mark_lost(self, uint16_t seq_nr) noexcept:
+        """Take a packet for lost; return 1, or 0 if it has arrived or was taken for lost before."""
+        cdef SentPacket* packet = self.packet(seq_nr)
+        if packet.flags & (SACKED | LOST):
+            return 0
+        if self.lost_count == 0 or seq_before(seq_nr, self.lost_from):
+            self.lost_from = seq_nr
+        packet.flags |= LOST
+        self.lost_count += 1
+        self.in_flight_bytes -= packet.size
+        return 1
+
+    cdef void mark_all_lost(self) noexcept:
+        """Take all that has not arrived for lost, as after a timeout."""
+        cdef uint16_t seq_nr = self.first
+        if self.outstanding() and self.packet(self.first).flags & SACKED:
+            # The peer has it and yet does not acknowledge it in order: it must have dropped it since (RFC
+            # 2018 section 8 has the same rule).
+            self.forget_selective_acks()
+        while seq_nr != self.next:
+            self.mark_lost(seq_nr)
+            seq_nr += 1
+
+    cdef void forget_selective_acks(self) noexcept:
+        """Take for in flight what the peer said has arrived early."""
+        cdef uint16_t seq_nr = self.first
+        cdef SentPacket* packet
+        while seq_nr != self.next:
+            packet = self.packet(seq_nr)
+            if packet.flags & SACKED:
+                packet.flags &= <uint8_t> ~SACKED
+                self.in_flight_bytes += packet.size
+            seq_nr += 1
+        self.sacked_count = 0
+
+    # Sending.
+
+    cdef bytes new_run(
+        self, Py_ssize_t count, Py_ssize_t segment, Py_ssize_t last, const HeaderFields* header, double now
+    ):
+        """Give sequence numbers to pending payload: `count` packets of `segment` bytes, then one of `last` if
+        not 0.
+
+        The caller sees to it that so much is pending. Returns the packets back to back, as they go on the
+        wire.
+        """
+        cdef Py_ssize_t total = count * (HEADER_SIZE + segment) + (HEADER_SIZE + last if last else 0)
+        cdef bytes run = PyBytes_FromStringAndSize(NULL, total)
+        cdef uint8_t* start = <uint8_t*> PyBytes_AS_STRING(run)
+        cdef Py_ssize_t offset = 0
+        cdef Py_ssize_t size
+        self.reserve(count + 1)
+        while offset < total:
+            size = segment if count > 0 else last
+            count -= 1
+            write_header(start + offset, ST_DATA, EXTENSION_NONE, header, self.next)
+            self.pending.take_into(start + offset + HEADER_SIZE, size)
+            self.push(run, offset + HEADER_SIZE, size, now, 0)
+            offset += HEADER_SIZE + size
+        return run
+
+    cdef bytes fin(self, const HeaderFields* header, double now):
+        """Give the FIN its sequence number and return it."""
+        cdef bytes packet = bare_packet(ST_FIN, header, self.next)
+        self.reserve(1)
+        self.push(packet, HEADER_SIZE, 0, now, IS_FIN)
+        return packet
+
+    cdef bytes lost_run(
+        self, Py_ssize_t budget, Py_ssize_t most, const HeaderFields* header, double now, Py_ssize_t* segment,
+        Py_ssize_t* count
+    ):
+        """Send lost packets again: the first of them, and those that can go in one run with it.
+
+        At most `most` packets of `budget` bytes of payload together, but at least one; something must be
+        lost. `segment` is set to the payload of the first, `count` to how many they are. Headers are fresh;
+        payloads are as they were.
+        """
+        cdef uint16_t seq_nr = self.lost_from
+        cdef uint16_t chosen[MAX_LOST_RUN]
+        cdef Py_ssize_t total = 0
+        cdef Py_ssize_t index
+        cdef SentPacket* packet
+        cdef bytes run
+        cdef uint8_t* out
+        most = min(most, <Py_ssize_t> MAX_LOST_RUN)
+        count[0] = segment[0] = 0
+        if seq_before(seq_nr, self.first):
+            seq_nr = self.first
+        while seq_nr != self.next and count[0] < most and count[0] < self.lost_count:
+            packet = self.packet(seq_nr)
+            if packet.flags & LOST:
+                if count[0] == 0:
+                    segment[0] = packet.size
+                elif packet.size > min(segment[0], budget):
+                    break
+                chosen[count[0]] = seq_nr
+                count[0] += 1
+                total += HEADER_SIZE + packet.size
+                budget -= packet.size
+                if packet.size < segment[0]:
+                    seq_nr += 1
+                    break
+            seq_nr += 1
+        self.lost_from = seq_nr
+        run = PyBytes_FromStringAndSize(NULL, total)
+        out = <uint8_t*> PyBytes_AS_STRING(run)
+        for index in range(count[0]):
+            packet = self.packet(chosen[index])
+            write_header(
+                out, ST_FIN if packet.flags & IS_FIN else ST_DATA, EXTENSION_NONE, header, chosen[index]
+            )
+            memcpy(
+                out + HEADER_SIZE, PyBytes_AS_STRING(<bytes> <object> packet.run) + packet.offset, packet.size
+            )
+            out += HEADER_SIZE + packet.size
+            packet.flags &= <uint8_t> ~LOST
+            packet.transmissions = <uint8_t> min(packet.transmissions + 1, 255)
+            packet.sent_at = now
+            self.in_flight_bytes += packet.size
+        self.lost_count -= count[0]
+        return run
+
+    cdef void push(self, bytes run, Py_ssize_t offset, Py_ssize_t size, double now, uint8_t flags) noexcept:
+        """Enter a packet that leaves now under the next sequence number; there must be a slot for it."""
+        cdef SentPacket* packet = self.packet(self.next)
+        Py_INCREF(run)
+        packet.run = <PyObject*> run
+        packet.offset = <uint32_t> offset
+        packet.size = <uint16_t> size
+        packet.sent_at = now
+        packet.transmissions = 1
+        packet.flags = flags
+        self.next += 1
+        self.outstanding_bytes += size
+        self.in_flight_bytes += size
+
+    cdef bint reserve(self, Py_ssize_t count) except False:
+        """Make slots for `count` more packets."""
+        cdef Py_ssize_t slots = max(self.slots, <Py_ssize_t> FIRST_SLOTS)
+        cdef SentPacket* ring
+        cdef uint16_t seq_nr = self.first
+        count += self.outstanding()
+        if count <= self.slots:
+            return True
+        while slots < count:
+            slots *= 2
+        ring = <SentPacket*> PyMem_Malloc(slots * sizeof(SentPacket))
+        if ring == NULL:
+            raise MemoryError
+        while seq_nr != self.next:
+            ring[seq_nr & (slots - 1)] = self.packet(seq_nr)[0]
+            seq_nr += 1
+        PyMem_Free(self.ring)
+        self.ring = ring
+        self.slots = slots
+        return True

@@ -1,0 +1,63 @@
+from libc.stdint cimport uint16_t, uint32_t
+
+from pknet._core.utp_config cimport UtpConfig
+from pknet._core.utp_congestion cimport CongestionController
+from pknet._core.utp_pacer cimport Pacer
+from pknet._core.utp_packet cimport HeaderFields, PacketHeader
+from pknet._core.utp_rtt cimport RttEstimator
+from pknet._core.utp_send_buffer cimport Acknowledged, SendBuffer
+from pknet._core.utp_timers cimport TimerTable
+
+
+cdef class Sender:
+    cdef UtpConfig config
+    cdef TimerTable timers
+    cdef SendBuffer buffer
+    cdef CongestionController congestion
+    cdef RttEstimator rtt
+    cdef Pacer pacer
+    # Payload of a full packet.
+    cdef Py_ssize_t segment
+    cdef uint32_t peer_window
+    cdef uint32_t peer_window_most
+    # Until `recovery_end` is acknowledged, what is lost is part of a loss that has been reacted to.
+    cdef bint recovering
+    cdef uint16_t recovery_end
+    cdef int duplicate_acks
+    # Whether one packet may leave though a window is full: the next one, or the last one again.
+    cdef bint probing
+    cdef bint tail_probing
+    # Whether an acknowledgement of what precedes `tail_end` will answer a tail probe.
+    cdef bint tail_probed
+    cdef uint16_t tail_end
+    # Whether packets wait only for their time to leave.
+    cdef bint paced
+    cdef bint fin_wanted
+    cdef bint fin_sent
+    cdef bint fin_acknowledged
+    cdef unsigned long long bytes_sent
+    cdef unsigned long long packets_retransmitted
+    cdef unsigned long long timeouts
+
+    cdef bint start(self, uint16_t seq_nr, uint32_t peer_window) except False
+    cdef bint take_path(self, Py_ssize_t max_datagram) except False
+    cdef Py_ssize_t unacknowledged(self) noexcept
+    cdef bint acknowledge(self, const PacketHeader* packet, double now) noexcept
+    cdef bint window_is_full(self) noexcept
+    cdef void take_window(self, const PacketHeader* packet) noexcept
+    cdef bint is_duplicate(self, const PacketHeader* packet) noexcept
+    cdef void answer_tail_probe(self, const PacketHeader* packet, bint advanced, double now) noexcept
+    cdef void detect_loss(self, double now) noexcept
+    cdef void react_to_loss(self, double now) noexcept
+    cdef void fire_timers(self, double now) noexcept
+    cdef void on_retransmission_timeout(self, double now) noexcept
+    cdef void on_tail_timeout(self) noexcept
+    cdef void on_probe_timeout(self) noexcept
+    cdef void begin(self, double now) noexcept
+    cdef bytes next_run(self, const HeaderFields* header, double now, Py_ssize_t* segment)
+    cdef bytes lost_run(self, const HeaderFields* header, double now, Py_ssize_t* segment)
+    cdef bytes new_run(self, const HeaderFields* header, double now, Py_ssize_t* segment)
+    cdef Py_ssize_t most_outstanding(self) noexcept
+    cdef double timeout(self) noexcept
+    cdef bint may_probe_tail(self) noexcept
+    cdef void arrange_timers(self, double now) noexcept

@@ -1,0 +1,340 @@
+"""When a connection may send, and what: within the peer's window, the congestion window and the pace of the
+path.
+
+Loss is found as in RFC 6675 and RFC 8985 (RACK-TLP), over packets rather than bytes, for uTP numbers packets.
+"""
+
+from libc.math cimport INFINITY
+
+from pknet._core.utp_congestion cimport Ledbat
+from pknet._core.utp_packet cimport HEADER_SIZE, ST_STATE, seq_before
+from pknet._core.utp_timers cimport GIVE_UP, PACE, PROBE, REORDERING, RETRANSMIT, TAIL
+
+cdef enum:
+    # Datagrams in one run: below the 64 KiB that one send call takes, whatever the headers.
+    MAX_RUN = 44
+    MAX_RUN_BYTES = 62000
+    # Receivers keep only so many early packets: libutp 1023, libtorrent one for each 1100 bytes of its
+    # window. Far enough below half of the 16-bit sequence numbers that they can't wrap onto themselves.
+    WINDOW_PER_PACKET = 1100
+    MIN_OUTSTANDING = 512
+    MAX_OUTSTANDING = 16000
+    # RFC 5681 section 3.2, for peers that send no selective ACK.
+    DUPLICATE_ACKS = 3
+    # Values of timestamp_difference that mean "no sample"; the second one is an old client's.
+    NO_SAMPLE = 0
+    NO_SAMPLE_EITHER = 0x7fffffff
+
+# How much longer than a round trip an acknowledgement may take because the peer waits for more to
+# acknowledge.
+cdef double DELAYED_ACK = 0.04
+# Share of peer_timeout after which a shut window is probed at the latest, so that a peer that answers is
+# heard in time.
+cdef double PROBES_PER_PEER_TIMEOUT = 4
+
+
+cdef class Sender:
+    """The sending half of a connection."""
+
+    def __cinit__(self, UtpConfig config not None, TimerTable timers not None, Py_ssize_t max_datagram):
+        self.config = config
+        self.timers = timers
+        self.buffer = SendBuffer()
+        self.take_path(max_datagram)
+
+    cdef bint start(self, uint16_t seq_nr, uint32_t peer_window) except False:
+        """Set the first sequence number to use and the peer's window."""
+        self.buffer.start(seq_nr)
+        self.peer_window = self.peer_window_most = peer_window
+        return True
+
+    cdef bint take_path(self, Py_ssize_t max_datagram) except False:
+        """Forget what is known of the path (RFC 9000 section 9.4) and send again what may be lost on it."""
+        self.segment = max_datagram - HEADER_SIZE
+        self.congestion = Ledbat(self.segment, self.config.ledbat_target)
+        self.rtt = RttEstimator(self.config.initial_timeout, self.config.min_timeout, self.config.max_timeout)
+        self.pacer = Pacer()
+        self.tail_probing = self.tail_probed = False
+        self.duplicate_acks = 0
+        self.timers.at[RETRANSMIT] = self.timers.at[REORDERING] = self.timers.at[TAIL] = INFINITY
+        if self.buffer.outstanding():
+            self.buffer.mark_all_lost()
+            self.recovering = True
+            self.recovery_end = self.buffer.next
+        return True
+
+    cdef Py_ssize_t unacknowledged(self) noexcept:
+        """Return how many bytes of the program's the peer has not acknowledged."""
+        return self.buffer.pending.size + self.buffer.outstanding_bytes
+
+    # What the peer says.
+
+    cdef bint acknowledge(self, const PacketHeader* packet, double now) noexcept:
+        """Take what a packet says of the peer; return whether more has arrived there than was known."""
+        cdef SendBuffer buffer = self.buffer
+        cdef Acknowledged result
+        cdef bint window_was_full = self.window_is_full()
+        buffer.acknowledge(
+            packet.ack_nr, packet.selective_ack, packet.selective_ack_size, self.rtt.least, now, &result
+        )
+        if result.rtt >= 0:
+            self.rtt.sample(result.rtt)
+        if result.packets:
+            self.timers.at[GIVE_UP] = INFINITY
+            if packet.timestamp_difference != NO_SAMPLE and packet.timestamp_difference != NO_SAMPLE_EITHER:
+                self.congestion.on_delay(packet.timestamp_difference, max(result.rtt, <double> 0), now)
+            self.congestion.on_ack(result.bytes, self.rtt.smoothed, window_was_full, now)
+        if result.advanced:
+            self.duplicate_acks = 0
+            self.timers.at[RETRANSMIT] = self.timers.at[TAIL] = INFINITY
+            if self.recovering and not seq_before(buffer.first, self.recovery_end):
+                self.recovering = False
+        elif self.is_duplicate(packet):
+            self.duplicate_acks += 1
+            if self.duplicate_acks == DUPLICATE_ACKS and buffer.mark_lost(buffer.first):
+                self.react_to_loss(now)
+        if self.tail_probed:
+            self.answer_tail_probe(packet, result.advanced, now)
+        if result.packets:
+            self.detect_loss(now)
+        if packet.ack_nr == <uint16_t> (buffer.first - 1):
+            self.take_window(packet)
+        if result.fin:
+            self.fin_acknowledged = True
+        return result.packets > 0
+
+    cdef bint window_is_full(self) noexcept:
+        """Return whether it is the congestion window that limits what is in flight.
+
+        While packets wait for their time to leave, half a window counts, for it may just have grown to twice
+        what it was.
+        """
+        cdef Py_ssize_t in_flight = self.buffer.in_flight_bytes
+        return in_flight + self.segment > self.congestion.window or (
+            self.paced and 2 * in_flight > self.congestion.window
+        )
+
+    cdef void take_window(self, const PacketHeader* packet) noexcept:
+        """Take the window of the newest acknowledgement."""
+        if packet.wnd_size == 0:
+            # It answers, it only has no room: not the silence that ends a connection.
+            self.timers.at[GIVE_UP] = INFINITY
+        elif self.peer_window == 0:
+            self.rtt.backoff = 0
+            if self.buffer.outstanding():
+                # What probed the shut window was thrown away.
+                self.buffer.mark_all_lost()
+                self.timers.at[RETRANSMIT] = INFINITY
+        self.peer_window = packet.wnd_size
+        self.peer_window_most = max(self.peer_window_most, packet.wnd_size)
+
+    cdef bint is_duplicate(self, const PacketHeader* packet) noexcept:
+        """Return whether this is a duplicate ACK (RFC 5681 section 2), from a peer without selective ACK."""
+        return (
+            packet.type == ST_STATE and packet.selective_ack == NULL and self.buffer.sacked_count == 0
+            and packet.ack_nr == <uint16_t> (self.buffer.first - 1) and packet.wnd_size == self.peer_window
+            and self.buffer.outstanding() > 0
+        )
+
+    cdef void answer_tail_probe(self, const PacketHeader* packet, bint advanced, double now) noexcept:
+        """Learn whether a tail probe made up for a loss, and react to that (RFC 8985 section 7.4.2)."""
+        if seq_before(self.tail_end, self.buffer.first):
+            self.tail_probed = False
+            self.react_to_loss(now)
+        elif self.buffer.first == self.tail_end and not advanced and packet.selective_ack == NULL:
+            # Both copies have arrived.
+            self.tail_probed = False
+
+    # Loss.
+
+    cdef void detect_loss(self, double now) noexcept:
+        """Find what must be lost, given what has arrived (RFC 8985 section 6.2)."""
+        cdef double next_time = INFINITY
+        # Otherwise all that is outstanding was sent after all that has arrived.
+        if self.buffer.sacked_count or self.recovering:
+            if self.buffer.find_lost(self.rtt.least / 4, now, &next_time):
+                self.react_to_loss(now)
+        self.timers.at[REORDERING] = next_time
+
+    cdef void react_to_loss(self, double now) noexcept:
+        """Yield once for all that is lost within one round trip."""
+        if not self.recovering:
+            self.recovering = True
+            self.recovery_end = self.buffer.next
+            self.congestion.on_loss(now)
+
+    # Sending.
+
+    cdef void begin(self, double now) noexcept:
+        """Get ready for calls of next_run."""
+        self.paced = False
+        self.pacer.refill(
+            self.congestion.window, self.rtt.smoothed,
+            self.congestion.window < self.congestion.slow_start_threshold, self.segment, now,
+        )
+
+    cdef bytes next_run(self, const HeaderFields* header, double now, Py_ssize_t* segment):
+        """Return the next packets to send, back to back, or None if nothing may leave now.
+
+        Lost packets go first, the FIN last. `segment` is set to the payload of each but the last of them.
+        """
+        cdef bytes run = None
+        if self.buffer.lost_count:
+            run = self.lost_run(header, now, segment)
+        if run is None and self.buffer.pending.size:
+            run = self.new_run(header, now, segment)
+        if run is None and self.fin_wanted and not self.fin_sent and self.buffer.pending.size == 0:
+            self.fin_sent = True
+            segment[0] = 0
+            run = self.buffer.fin(header, now)
+        return run
+
+    cdef bytes lost_run(self, const HeaderFields* header, double now, Py_ssize_t* segment):
+        """Return packets to send again, or None if none may leave."""
+        cdef Py_ssize_t room = <Py_ssize_t> self.congestion.window - self.buffer.in_flight_bytes
+        cdef Py_ssize_t most = MAX_RUN
+        cdef Py_ssize_t count
+        cdef bytes run
+        if self.tail_probing:
+            self.tail_probing = False
+            most = 1
+        elif self.buffer.in_flight_bytes > 0 and (room <= 0 or self.peer_window == 0):
+            return None
+        elif self.pacer.credit <= 0:
+            self.paced = True
+            return None
+        elif self.peer_window == 0:
+            # Any one of them will show whether the window is still shut.
+            most = 1
+        run = self.buffer.lost_run(
+            min(room, <Py_ssize_t> self.pacer.credit), most, header, now, segment, &count
+        )
+        self.packets_retransmitted += count
+        self.pacer.credit -= len(run)
+        return run
+
+    cdef bytes new_run(self, const HeaderFields* header, double now, Py_ssize_t* segment):
+        """Return packets with pending payload, or None if none may leave."""
+        cdef SendBuffer buffer = self.buffer
+        cdef Py_ssize_t pending = buffer.pending.size
+        cdef Py_ssize_t outstanding = buffer.outstanding()
+        cdef Py_ssize_t room = min(
+            <Py_ssize_t> self.congestion.window - buffer.in_flight_bytes,
+            <Py_ssize_t> self.peer_window - buffer.outstanding_bytes,
+        )
+        cdef Py_ssize_t most = min(
+            max(min(<Py_ssize_t> MAX_RUN, MAX_RUN_BYTES // (HEADER_SIZE + self.segment)), <Py_ssize_t> 1),
+            self.most_outstanding() - outstanding,
+        )
+        cdef Py_ssize_t last = 0
+        cdef Py_ssize_t count, rest
+        if self.probing:
+            room = max(room, <Py_ssize_t> 1)
+        if room <= 0 or most <= 0:
+            return None
+        if self.pacer.credit <= 0 and not self.probing:
+            self.paced = True
+            return None
+        count = min(room, pending, max(<Py_ssize_t> self.pacer.credit, self.segment)) // self.segment
+        count = min(count, most)
+        rest = pending - count * self.segment
+        if 0 < rest < self.segment and count < most and rest <= room - count * self.segment:
+            if not self.config.nagle or self.fin_wanted or count + outstanding == 0:
+                last = rest
+        elif count == 0 and outstanding == 0:
+            # Less than a packet's room, and no acknowledgement will make it more: the sender's side of the
+            # silly window (RFC 9293 section 3.8.6.2.1).
+            if self.probing or room >= min(self.segment, <Py_ssize_t> self.peer_window_most // 2):
+                last = min(room, self.segment, pending)
+        if count == 0 and last == 0:
+            return None
+        self.probing = False
+        self.bytes_sent += count * self.segment + last
+        self.pacer.credit -= count * (HEADER_SIZE + self.segment) + (HEADER_SIZE + last if last else 0)
+        segment[0] = self.segment if count else last
+        return buffer.new_run(count, self.segment, last, header, now)
+
+    cdef Py_ssize_t most_outstanding(self) noexcept:
+        """Return how many packets the peer may be expected to keep while one before them is missing."""
+        return max(
+            min(<Py_ssize_t> self.peer_window_most // WINDOW_PER_PACKET, <Py_ssize_t> MAX_OUTSTANDING),
+            <Py_ssize_t> MIN_OUTSTANDING,
+        )
+
+    # Timers.
+
+    cdef void fire_timers(self, double now) noexcept:
+        """Do what the timers that are due ask for."""
+        cdef double* at = self.timers.at
+        if at[RETRANSMIT] <= now:
+            self.on_retransmission_timeout(now)
+        elif at[TAIL] <= now:
+            self.on_tail_timeout()
+        if at[REORDERING] <= now:
+            self.detect_loss(now)
+        if at[PROBE] <= now:
+            self.on_probe_timeout()
+        if at[PACE] <= now:
+            self.paced = False
+
+    cdef void on_retransmission_timeout(self, double now) noexcept:
+        """Send again all that is not acknowledged (RFC 6298 section 5.4 and what follows)."""
+        self.buffer.mark_all_lost()
+        if self.peer_window and self.rtt.backoff == 0:
+            self.congestion.on_timeout(now)
+        self.recovering = True
+        self.recovery_end = self.buffer.next
+        self.duplicate_acks = 0
+        self.tail_probed = self.tail_probing = False
+        self.timers.at[RETRANSMIT] = self.timers.at[REORDERING] = self.timers.at[TAIL] = INFINITY
+        self.rtt.backoff += 1
+        self.timeouts += 1
+
+    cdef void on_tail_timeout(self) noexcept:
+        """Send the last packet again, to be told what is lost before it (RFC 8985 section 7.3)."""
+        self.timers.at[TAIL] = INFINITY
+        if self.buffer.mark_lost(self.buffer.next - 1):
+            self.tail_probing = self.tail_probed = True
+            self.tail_end = self.buffer.next
+            self.timers.at[RETRANSMIT] = INFINITY
+
+    cdef void on_probe_timeout(self) noexcept:
+        """Send into a window that looks shut: news that it is open may be lost (RFC 9293 section 3.8.6.1)."""
+        self.timers.at[PROBE] = INFINITY
+        self.probing = True
+        self.rtt.backoff += 1
+
+    cdef double timeout(self) noexcept:
+        """Return how long to wait for an answer to what is sent now."""
+        cdef double timeout = self.rtt.retransmission_timeout()
+        if self.peer_window < self.segment:
+            timeout = min(timeout, self.config.peer_timeout / PROBES_PER_PEER_TIMEOUT)
+        return timeout
+
+    cdef bint may_probe_tail(self) noexcept:
+        """Return whether only silence would tell of a loss, and a tail probe breaks it before the timeout."""
+        return (
+            self.rtt.smoothed > 0 and self.rtt.backoff == 0
+            and 2 * self.rtt.smoothed + DELAYED_ACK < self.rtt.timeout
+            and not self.recovering and not self.tail_probed
+            and self.buffer.sacked_count == 0 and self.peer_window > 0
+        )
+
+    cdef void arrange_timers(self, double now) noexcept:
+        """Set the timers as the state asks, after packets were sent."""
+        self.timers.at[PACE] = self.pacer.next_departure() if self.paced else INFINITY
+        if self.buffer.outstanding():
+            self.timers.at[PROBE] = INFINITY
+            if self.timers.at[RETRANSMIT] == INFINITY:
+                self.timers.at[RETRANSMIT] = now + self.timeout()
+            if not self.may_probe_tail():
+                self.timers.at[TAIL] = INFINITY
+            elif self.timers.at[TAIL] == INFINITY:
+                self.timers.at[TAIL] = now + 2 * self.rtt.smoothed + DELAYED_ACK
+        else:
+            self.timers.at[RETRANSMIT] = self.timers.at[REORDERING] = self.timers.at[TAIL] = INFINITY
+            if self.buffer.pending.size == 0:
+                self.timers.at[PROBE] = INFINITY
+            elif self.timers.at[PROBE] == INFINITY:
+                # Nothing is in flight and yet nothing may be sent: the peer's window is shut.
+                self.timers.at[PROBE] = now + self.timeout()

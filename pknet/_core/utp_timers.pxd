@@ -1,0 +1,20 @@
+cdef enum:
+    RETRANSMIT
+    REORDERING
+    TAIL
+    PROBE
+    PACE
+    PROVE
+    KEEPALIVE
+    GIVE_UP
+    LINGER
+    TIMER_COUNT
+
+
+cdef class TimerTable:
+    # When each is due; infinite if it isn't set.
+    cdef double at[TIMER_COUNT]
+
+    cdef void stop_all(self) noexcept
+    cdef double first(self) noexcept
+    cdef object first_name(self)

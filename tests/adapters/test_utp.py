@@ -1,0 +1,252 @@
+"""Plain uTP in both adapters."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pknet.utp import UtpConfig
+from tests.adapters.harness import digest, echo, read_all, serve_nobody, until
+from tests.adapters.silent_peer import silent_peer
+
+if TYPE_CHECKING:
+    from tests.adapters.harness import Adapter, Stream
+
+pytestmark = pytest.mark.timeout(30)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_what_is_sent_comes_back(adapter: Adapter, host: str) -> None:
+    async with adapter.serve(echo, host) as server:
+        stream = await adapter.connect(server.address)
+        assert stream.remote == server.address
+        await stream.write(b"there and back")
+        await stream.finish()
+        assert await read_all(stream) == b"there and back"
+        await stream.close()
+
+
+async def test_a_server_may_speak_first(adapter: Adapter) -> None:
+    async def greet(stream: Stream) -> None:
+        await stream.write(b"220 ready\r\n")
+        await stream.close()
+
+    async with adapter.serve(greet) as server:
+        stream = await adapter.connect(server.address)
+        assert await read_all(stream) == b"220 ready\r\n"
+        await stream.close()
+
+
+async def test_8_mib_pass_each_way_at_once(adapter: Adapter) -> None:
+    there, back = os.urandom(8 << 20), os.urandom(8 << 20)
+    received = asyncio.get_running_loop().create_future()
+
+    async def swap(stream: Stream) -> None:
+        _, data = await asyncio.gather(send(stream, back), read_all(stream))
+        received.set_result(data)
+        await stream.close()
+
+    async def send(stream: Stream, data: bytes) -> None:
+        await stream.write(data)
+        await stream.finish()
+
+    async with adapter.serve(swap) as server:
+        stream = await adapter.connect(server.address)
+        _, data = await asyncio.gather(send(stream, there), read_all(stream))
+        assert digest(data) == digest(back)
+        assert digest(await received) == digest(there)
+        await stream.close()
+
+
+async def test_each_direction_ends_by_itself(adapter: Adapter) -> None:
+    async def answer(stream: Stream) -> None:
+        question = await read_all(stream)
+        await stream.write(b"you asked: " + question)
+        await stream.close()
+
+    async with adapter.serve(answer) as server:
+        stream = await adapter.connect(server.address)
+        await stream.write(b"what?")
+        await stream.finish()
+        assert await read_all(stream) == b"you asked: what?"
+        await stream.close()
+
+
+async def test_close_delivers_what_was_written(adapter: Adapter) -> None:
+    data = os.urandom(3 << 20)
+    received = asyncio.get_running_loop().create_future()
+
+    async def take(stream: Stream) -> None:
+        received.set_result(await read_all(stream))
+        await stream.close()
+
+    async with adapter.serve(take) as server:
+        stream = await adapter.connect(server.address)
+        await stream.write(data)
+        await stream.close()
+        assert digest(await received) == digest(data)
+
+
+async def test_abort_tells_the_peer(adapter: Adapter) -> None:
+    told = asyncio.get_running_loop().create_future()
+
+    async def take(stream: Stream) -> None:
+        try:
+            await read_all(stream)
+        except ConnectionResetError:
+            told.set_result(None)
+        else:
+            told.set_exception(AssertionError("an abort looked like an end"))
+
+    async with adapter.serve(take) as server:
+        stream = await adapter.connect(server.address)
+        await stream.write(b"x")
+        await until(server.connections)
+        await stream.abort()
+        await told
+
+
+async def test_nobody_answers(adapter: Adapter) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        with pytest.raises(TimeoutError, match="does not answer"):
+            await adapter.connect(deaf.getsockname(), UtpConfig(connect_timeout=0.3))
+
+
+async def test_a_server_that_takes_nobody_refuses(adapter: Adapter) -> None:
+    async with adapter.serve(echo, config=UtpConfig(accept=False)) as server:
+        with pytest.raises(ConnectionRefusedError):
+            await adapter.connect(server.address)
+
+
+async def test_a_closed_server_refuses_but_its_connections_go_on(adapter: Adapter) -> None:
+    async with adapter.serve(echo) as server:
+        stream = await adapter.connect(server.address)
+        await stream.write(b"before")
+        assert await stream.read() == b"before"
+        await server.close()
+        with pytest.raises(ConnectionRefusedError):
+            await adapter.connect(server.address)
+        await stream.write(b"after")
+        assert await stream.read() == b"after"
+        await stream.close()
+        await server.wait_closed()
+
+
+async def test_a_closed_server_without_connections_is_over_at_once(adapter: Adapter) -> None:
+    async with adapter.serve(echo) as server:
+        await server.close()
+        await server.wait_closed()
+        await server.close()
+
+
+async def test_a_server_keeps_a_record_of_its_connections(adapter: Adapter) -> None:
+    async with adapter.serve(echo) as server:
+        assert server.connections() == []
+        streams = [await adapter.connect(server.address) for _ in range(3)]
+        for stream in streams:
+            await stream.write(b"!")
+            await stream.read()
+        assert len(server.connections()) == 3
+        for stream in streams:
+            await stream.close()
+        await until(lambda: not server.connections())
+
+
+async def test_100_connections_at_once(adapter: Adapter) -> None:
+    async with adapter.serve(echo) as server:
+
+        async def ask(number: int) -> bytes:
+            stream = await adapter.connect(server.address)
+            await stream.write(b"%d" % number * 1000)
+            await stream.finish()
+            answer = await read_all(stream)
+            await stream.close()
+            return answer
+
+        answers = await asyncio.gather(*map(ask, range(100)))
+    assert answers == [b"%d" % number * 1000 for number in range(100)]
+
+
+async def test_a_reader_that_stops_makes_the_writer_wait(adapter: Adapter) -> None:
+    read = asyncio.Event()
+    received = asyncio.get_running_loop().create_future()
+
+    async def dawdle(stream: Stream) -> None:
+        await read.wait()
+        received.set_result(len(await read_all(stream)))
+        await stream.close()
+
+    async with adapter.serve(dawdle) as server:
+        stream = await adapter.connect(server.address)
+        taken = await stream.write_until_full()
+        # Both machines' buffers of 1 MiB, and what asyncio keeps itself.
+        assert 1 << 20 < taken < 3 << 20
+        read.set()
+        await stream.close()
+        assert await received == taken
+
+
+async def test_a_peer_that_vanishes_ends_the_connection(adapter: Adapter) -> None:
+    config = UtpConfig(peer_timeout=0.8, min_timeout=0.1, initial_timeout=0.2)
+    async with silent_peer() as address:
+        stream = await adapter.connect(address, config)
+        await stream.write(b"is anybody there?")
+        with pytest.raises(TimeoutError, match="does not answer"):
+            await stream.read()
+        with pytest.raises(TimeoutError, match="17 bytes were not delivered"):
+            await stream.close()
+
+
+async def test_a_peer_that_resets_is_an_error_for_who_reads_and_who_writes(adapter: Adapter) -> None:
+    async def slam(stream: Stream) -> None:
+        await stream.read()
+        await stream.abort()
+
+    async with adapter.serve(slam) as server:
+        stream = await adapter.connect(server.address)
+        await stream.write(b"hello")
+        with pytest.raises(ConnectionResetError):
+            await stream.read()
+        with pytest.raises(ConnectionError):
+            await stream.write(b"still there?")
+        with pytest.raises(ConnectionResetError):
+            await stream.close()
+
+
+async def test_the_end_of_a_stream_is_not_undone_by_a_reset_after_it(adapter: Adapter) -> None:
+    reset = asyncio.Event()
+
+    async def end_then_reset(stream: Stream) -> None:
+        await stream.write(b"all there is")
+        await stream.finish()
+        await reset.wait()
+        await stream.abort()
+
+    async with adapter.serve(end_then_reset) as server:
+        stream = await adapter.connect(server.address)
+        assert await read_all(stream) == b"all there is"
+        reset.set()
+        await until(lambda: not server.connections())
+        assert await stream.read() == b""
+        await stream.close()
+
+
+async def test_a_server_can_be_given_a_bound_socket(adapter: Adapter) -> None:
+    sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    sock.bind(("127.0.0.1", 0))
+    address = sock.getsockname()
+    if adapter.name == "asyncio":
+        server = await adapter.module.start_utp_server(adapter.handler(serve_nobody), sock=sock)
+    else:
+        server = adapter.module.create_server(sock=sock)
+    assert server.address == address
+    stream = await adapter.connect(address)
+    await stream.abort()
+    await until(lambda: not server.connections)
+    await adapter.call(server.close)
+    await adapter.call(server.wait_closed)
