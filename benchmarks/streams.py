@@ -32,7 +32,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def pknet(adapter: str, buffer: int | None = None) -> float:
-    """Move SIZE bytes by pknet; return MB/s as the receiver sees them. Raises RuntimeError if some are lost."""
+    """Move SIZE bytes by pknet; return the receiver's MB/s. Raises RuntimeError if some are lost."""
 
     def start(*arguments: object) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "benchmarks.pknet_stream", *map(str, arguments)]
@@ -60,7 +60,7 @@ def utp_native() -> float:
 
 
 def run() -> dict[str, list[float]]:
-    """Return the MB/s of each run, what is compared in turn, so that a slow moment of the machine hits all."""
+    """Return the MB/s of each run; what is compared has its turn in each, so that a slow moment hits all."""
     compared: dict[str, Callable[[], float]] = {
         "pknet, asyncio": lambda: pknet("asyncio"),
         "pknet, blocking": lambda: pknet("blocking"),

@@ -1,7 +1,7 @@
 """What pknet raises.
 
-Only misuse by the caller and the end of something the caller waits for raise. What a peer sends never does: it is
-dropped, answered as the standard says, and counted in `stats`.
+Only misuse by the caller and the end of something the caller waits for raise. What a peer sends never does:
+it is dropped, answered as the standard says, and counted in `stats`.
 """
 
 from __future__ import annotations

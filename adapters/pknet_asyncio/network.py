@@ -199,15 +199,17 @@ class Network(NetworkBase):
             raise ConnectError("no rendezvous node is known that could introduce it")
         reader = asyncio.StreamReader(READER_LIMIT)
         protocol = asyncio.StreamReaderProtocol(reader)
-        transport = self._add_transport(
-            node.open_channel(resolved, node_id, self._driver.now), protocol, None
-        )
+        channel = node.open_channel(resolved, node_id, self._driver.now)
+        transport = self._add_transport(channel, protocol, None)
         writer = asyncio.StreamWriter(transport, protocol, reader, self._driver.loop)
         self._driver.drain()
         try:
             await transport.opened
         except OSError as error:
-            raise ConnectError(str(error)) from None
+            raise ConnectError(channel.failure or str(error)) from None
+        except BaseException:
+            transport.abort()
+            raise
         return reader, writer
 
     async def accept_signalling(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

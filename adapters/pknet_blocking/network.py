@@ -203,13 +203,17 @@ class Network(NetworkBase):
         if not any(info.node_id != self.node_id for info in resolved):
             raise ConnectError("no rendezvous node is known that could introduce it")
         with driver.lock:
-            stream = Stream(driver, node.open_channel(resolved, node_id, driver.now), self._on_lost)
+            channel = node.open_channel(resolved, node_id, driver.now)
+            stream = Stream(driver, channel, self._on_lost)
             self._streams.add(stream)
             driver.drain()
         try:
             stream.wait_open(None)
         except OSError as error:
-            raise ConnectError(str(error)) from None
+            raise ConnectError(channel.failure or str(error)) from None
+        except BaseException:
+            stream.abort()
+            raise
         return stream
 
     def accept_signalling(self, stream: ByteSocket) -> None:

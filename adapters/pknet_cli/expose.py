@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +15,8 @@ from pknet_cli.running import run_until_stopped
 from pknet_io.network import DEFAULT_PORT
 
 if TYPE_CHECKING:
+    import asyncio
+
     from pknet.network import NodeId, RendezvousInfo
 
 __all__ = ["expose"]

@@ -91,7 +91,7 @@ class AddressDiscovery:
     @property
     def is_gathering(self) -> bool:
         """Whether the address, or how the NAT maps, is not known yet and an answer is worth waiting for."""
-        if self._gathering_ends is None or not self._asked:
+        if self._gathering_ends is None:
             return False
         return self.public_address is None or self.mapping is Mapping.UNKNOWN
 
@@ -136,6 +136,7 @@ class AddressDiscovery:
             return False
         if isinstance(event, BindingSucceeded):
             self._learn(event.mapped_address, asked, now)
+        self._wait_no_longer()
         return True
 
     def handle_timeout(self, now: float) -> None:
@@ -206,3 +207,8 @@ class AddressDiscovery:
         for server in servers:
             if server is not None:
                 self._seen.pop(server, None)
+        self._wait_no_longer()
+
+    def _wait_no_longer(self) -> None:
+        if not self._asked:
+            self._gathering_ends = None

@@ -140,6 +140,7 @@ class RendezvousClient:
         # What is to be said when the stream is open.
         self._waiting: list[Rendezvous] = []
         self._next_channel = 1
+        self._was_open = False
 
     @property
     def is_registered(self) -> bool:
@@ -147,13 +148,14 @@ class RendezvousClient:
         return self.alternate_port is not None
 
     def open_channel(self, node: NodeId, now: float) -> Channel:
-        """Open a channel to a node, at once or as soon as the stream is open."""
+        """Open a channel to a node; ConnectionOpened tells that the rendezvous can be reached."""
         number = self._next_channel
         self._next_channel += 2
         channel = self._channels[number] = Channel(self, number, node)
         self.idle_since = None
         self.send(OpenChannel(number, node), now)
-        self.emit(ConnectionOpened(channel))
+        if self.stream.is_open:
+            self.emit(ConnectionOpened(channel))
         return channel
 
     def send(self, message: Rendezvous, now: float) -> None:
@@ -177,15 +179,20 @@ class RendezvousClient:
     def handle_event(self, event: UtpEvent, now: float) -> None:
         """Take an event of the stream."""
         if isinstance(event, ConnectionOpened):
+            self._was_open = True
             self.register(now)
             waiting, self._waiting = self._waiting, []
             for message in waiting:
                 self._messages.send(message, now)
             if not self._channels:
                 self.idle_since = now
+            for channel in list(self._channels.values()):
+                self.emit(ConnectionOpened(channel))
         elif isinstance(event, ConnectionClosed):
+            what = "lost" if self._was_open else "not reached"
+            why = f"the rendezvous node was {what}: {self.stream.failure or event.reason.value}"
             for number in list(self._channels):
-                self._forget(number, self.stream.failure or event.reason.value, now)
+                self._forget(number, why, now)
             return
         elif isinstance(event, EofReceived):
             self.stream.close(now)

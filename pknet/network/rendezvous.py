@@ -74,13 +74,14 @@ class RendezvousServer:
         self._opens = SourceLimiter(OPEN_RATE, OPEN_BURST, 2 * max_members)
 
     @property
+    def members(self) -> list[NodeId]:
+        """The nodes that are connected, registered or not."""
+        return [member.node_id for member in self._members.values()]
+
+    @property
     def registered(self) -> list[NodeId]:
         """The nodes that others can be introduced to."""
         return list(self._registered)
-
-    def __len__(self) -> int:
-        """Return how many nodes are connected."""
-        return len(self._members)
 
     def refusal(self, stream: NodeStream) -> str | None:
         """Return why a node can't be a member, None if it can."""

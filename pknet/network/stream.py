@@ -75,7 +75,8 @@ class SecureConnection:
         # What follows close_notify is ignored (RFC 8446 section 6.1).
         while connection.readable and (tls.want_data or self.eof):
             tls.receive_stream_data(connection.read(CHUNK, now), now)
-        if connection.at_eof and not self._eof_given:
+        # A connection that was closed drops the peer's close_notify with the rest: that is no truncation.
+        if connection.at_eof and not (self._eof_given or self.reader_gone):
             self._eof_given = True
             tls.receive_eof(now)
         if connection.state == "CLOSED" or connection.is_closing:
@@ -113,7 +114,9 @@ class SecureConnection:
         while len(first) < len(TLS_START) and connection.readable:
             first += connection.read(len(TLS_START) - len(first), now)
         self._first = first
-        if connection.state == "CLOSED" or (len(first) < len(TLS_START) and not connection.at_eof):
+        if connection.state == "CLOSED":
+            return False
+        if first != TLS_START and TLS_START.startswith(first) and not connection.at_eof:
             return False
         if first == TLS_START:
             self.tls.receive_stream_data(first, now)
@@ -210,7 +213,11 @@ class NodeStream:
     @property
     def at_eof(self) -> bool:
         """Whether the peer finished and all of its payload has been read."""
-        return self._eof_told and self.readable == 0
+        is_known = self._eof_told or (
+            # What stands behind unread payload at the end of the stream is told to nobody.
+            self._phase is _Phase.CLOSED and self.secure is not None and self.secure.eof
+        )
+        return is_known and self.readable == 0
 
     @property
     def writable(self) -> int:
@@ -251,6 +258,10 @@ class NodeStream:
             return b""
         assert self.secure is not None
         data = self.secure.tls.read(limit)
+        if self._phase is _Phase.CLOSED:
+            # What came before the end is still there, perhaps not decrypted yet.
+            self.secure.move(now)
+            self._take_tls_events(self.secure, now)
         if not self.readable:
             self._readable_told = False
         self._owner.touch(self)
@@ -342,7 +353,8 @@ class NodeStream:
         if closed is None or self._phase is _Phase.CLOSED:
             return
         # If it ended in peace, the close_notify may stand behind what the program has yet to read.
-        if closed.reason is not CloseReason.FINISHED or secure.eof or not secure.connection.readable:
+        is_behind = secure.connection.readable or not secure.tls.want_data
+        if closed.reason is not CloseReason.FINISHED or secure.eof or not is_behind:
             self._end_with(secure, closed, now)
 
     def _tell(self, secure: SecureConnection) -> None:

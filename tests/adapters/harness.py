@@ -299,7 +299,8 @@ class AsyncioAdapter(Adapter):
         finally:
             for _, writer in ends:
                 writer.close()
-                await writer.wait_closed()
+                with contextlib.suppress(OSError):
+                    await writer.wait_closed()
 
     def signalling_nodes(self, nodes: Any, connect: Callable[[Any], Awaitable[Any]]) -> Any:
         nodes.connect_to_node = connect

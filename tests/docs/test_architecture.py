@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.pages import ROOT, rows
+from tests.docs.pages import ROOT, rows, spans
 
 _CODE = re.compile(r"`([\w.]+)`")
 _IMPORT = re.compile(r"^\s*(?:from (?P<source>[\w.]+) c?import|c?import (?P<module>[\w.]+))", re.MULTILINE)
@@ -49,8 +49,9 @@ def name_of(path: Path) -> str:
 
 
 def layer_of(module: str) -> str | None:
-    """Return the layer in the table that a module belongs to."""
-    return next((layer for layer in LAYERS if module == layer or module.startswith(f"{layer}.")), None)
+    """Return the layer in the table that a module belongs to, the narrowest of several."""
+    layers = [layer for layer in LAYERS if module == layer or module.startswith(f"{layer}.")]
+    return max(layers, key=len, default=None)
 
 
 def imports_of(path: Path) -> set[str]:
@@ -93,3 +94,9 @@ def test_a_compiled_module_does_no_io(path: Path) -> None:
     if path.is_relative_to(ROOT / "pknet"):
         # What C has for the same: no libc of files, sockets, clocks or chance.
         assert not re.search(r"libc\.(stdio|time|stdlib)|posix\.|cdef extern from \"(?!Python\.h)", text)
+
+
+@pytest.mark.parametrize("folder", ["pknet/_core", "pknet/network"])
+def test_every_module_of_a_large_package_is_named(folder: str) -> None:
+    modules = {path.stem for path in MODULES if path.parent == ROOT / folder} - {"__init__"}
+    assert modules - set(spans(ROOT / "ARCHITECTURE.md")) == set()

@@ -42,11 +42,11 @@ def test_a_file_is_sent_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("nats", "outcome"),
     [
-        ("cone cone", "other: read b'hello'"),
-        ("dmz symmetric", "other: read b'hello'"),
+        ("cone cone", "It answers b'hello'"),
+        ("dmz symmetric", "It answers b'hello'"),
         (
             "symmetric cone",
-            "one: no direct path, because this side's NAT gives each destination a port of its own",
+            "no direct path, because this side's NAT gives each destination a port of its own",
         ),
     ],
 )

@@ -59,8 +59,8 @@ async def pass_on(source: Stream, sink: Stream) -> int:
 async def join(adapter: Adapter, listener: Listener, target: Address) -> int:
     """Join the next incoming connection to a new one to `target`; return how many bytes passed.
 
-    It ends when the incoming side closes. libtorrent closes both directions at once, and answers nothing after:
-    what is still on its way to it is lost, so that connection is not asked how it ended.
+    It ends when the incoming side closes. libtorrent closes both directions at once, and answers nothing
+    after: what is still on its way to it is lost, so that connection is not asked how it ended.
     """
     incoming = await listener.accept()
     outgoing = await adapter.connect(target)

@@ -1,3 +1,5 @@
+import contextlib
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -8,9 +10,7 @@ from pknet.nat import Candidate, CandidateType, Description, Mapping, reachable_
 
 OWN = (("10.0.0.2", 1315), ("2001:db8::2", 1315))
 
-candidates = st.builds(
-    Candidate, st.sampled_from(CandidateType), st.text(max_size=64), st.integers(1, 65535)
-)
+candidates = st.builds(Candidate, st.sampled_from(CandidateType), st.text(max_size=64), st.integers(1, 65535))
 
 
 @given(st.lists(candidates, max_size=8), st.sampled_from(Mapping))
@@ -21,10 +21,8 @@ def test_a_description_survives_its_encoding(named: list[Candidate], mapping: Ma
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_description_or_a_protocol_error(data: bytes) -> None:
-    try:
+    with contextlib.suppress(ProtocolError):
         assert len(Description.decode(data).candidates) <= 8
-    except ProtocolError:
-        pass
 
 
 @pytest.mark.parametrize(

@@ -30,17 +30,10 @@ class TorrentSession:
 
     TCP, encryption, and all that finds peers by itself are off: it knows the peers that `connect` names,
     and those who come. It keeps a peer that has become as complete as itself, so that `peers` can be
-    asked once the transfer is over, unless told otherwise.
+    asked once the transfer is over.
     """
 
-    def __init__(
-        self,
-        torrent: Torrent,
-        directory: Path,
-        *,
-        host: str = "127.0.0.1",
-        keep_complete_peers: bool = True,
-    ) -> None:
+    def __init__(self, torrent: Torrent, directory: Path, *, host: str = "127.0.0.1") -> None:
         self._host = host
         self._session = libtorrent.session(
             {
@@ -56,7 +49,7 @@ class TorrentSession:
                 "in_enc_policy": 2,  # pe_disabled
                 "out_enc_policy": 2,
                 "allow_multiple_connections_per_ip": True,
-                "close_redundant_connections": not keep_complete_peers,
+                "close_redundant_connections": False,
                 "alert_mask": libtorrent.alert.category_t.error_notification
                 | libtorrent.alert.category_t.status_notification
                 | libtorrent.alert.category_t.connect_notification,

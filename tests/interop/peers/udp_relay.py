@@ -27,7 +27,7 @@ def lose_nothing(datagram: Datagram) -> bool:
 class LoseEvery:
     """Lose one datagram in so many, but never the same packet twice.
 
-    libtorrent gives up a connection that had to send one packet three times; that is its choice, and no fault.
+    libtorrent gives up a connection on which it sent one packet three times in vain.
     """
 
     def __init__(self, interval: int) -> None:

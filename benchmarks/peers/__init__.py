@@ -1,0 +1,1 @@
+"""What other software that speaks uTP does on this machine."""
