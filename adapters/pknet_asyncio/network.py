@@ -191,15 +191,16 @@ class Network(NetworkBase):
     async def open_signalling(self, node_id: NodeId, rendezvous: Iterable[RendezvousInfo]) -> Streams:
         """Open a signalling channel to a node through the first rendezvous node that is connected, or can be.
 
-        Raises ConnectError if none is known, PknetError if the network is not started.
+        Raises ConnectError if there is none, PknetError if the network is not started.
         """
         resolved = await asyncio.to_thread(lambda: [resolve_rendezvous(info) for info in rendezvous])
         node = self._running()
-        if not any(info.node_id != self.node_id for info in resolved):
-            raise ConnectError("no rendezvous node is known that could introduce it")
         reader = asyncio.StreamReader(READER_LIMIT)
         protocol = asyncio.StreamReaderProtocol(reader)
-        channel = node.open_channel(resolved, node_id, self._driver.now)
+        try:
+            channel = node.open_channel(resolved, node_id, self._driver.now)
+        except PknetError as error:
+            raise ConnectError(str(error)) from None
         transport = self._add_transport(channel, protocol, None)
         writer = asyncio.StreamWriter(transport, protocol, reader, self._driver.loop)
         self._driver.drain()

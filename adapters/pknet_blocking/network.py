@@ -196,14 +196,15 @@ class Network(NetworkBase):
     def open_signalling(self, node_id: NodeId, rendezvous: Iterable[RendezvousInfo]) -> Stream:
         """Open a signalling channel to a node through the first rendezvous node that is connected, or can be.
 
-        Raises ConnectError if none is known, PknetError if the network is not started.
+        Raises ConnectError if there is none, PknetError if the network is not started.
         """
         resolved = [resolve_rendezvous(info) for info in rendezvous]
         node, driver = self._running_driver()
-        if not any(info.node_id != self.node_id for info in resolved):
-            raise ConnectError("no rendezvous node is known that could introduce it")
         with driver.lock:
-            channel = node.open_channel(resolved, node_id, driver.now)
+            try:
+                channel = node.open_channel(resolved, node_id, driver.now)
+            except PknetError as error:
+                raise ConnectError(str(error)) from None
             stream = Stream(driver, channel, self._on_lost)
             self._streams.add(stream)
             driver.drain()

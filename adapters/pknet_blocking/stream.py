@@ -233,4 +233,5 @@ class Stream:
         """Return what the end of the stream has taken from the program, None if nothing or if it goes on."""
         if self._ended is None:
             return None
-        return connection_error(self._ended.reason, self._ended.undelivered, at_eof=self._eof_came)
+        at_eof = self._eof_came or self.stream.at_eof
+        return connection_error(self._ended.reason, self._ended.undelivered, at_eof=at_eof)

@@ -43,7 +43,6 @@ cdef class UtpConnection(TimerEntry):
     cdef bint data_told
     cdef bint eof_told
     cdef bint send_refused
-    cdef Py_ssize_t unread_bytes
     cdef double last_sent
     cdef readonly unsigned long long bytes_received
     cdef readonly unsigned long long packets_sent

@@ -170,8 +170,6 @@ cdef class UtpEndpoint:
         self.shared.unsettled = []
         for connection in taken:
             connection.settle()
-        # The program may have aborted some.
-        self.remove_finished()
         taken = self.shared.transmits
         self.shared.transmits = []
         return taken

@@ -415,13 +415,16 @@ class NodeStream:
         self._owner.emit(ConnectionAccepted(self))
 
     def _drop(self, attempt: SecureConnection, now: float, reason: str) -> None:
-        """Give up one of several connections; an incoming stream has no other."""
+        """Give up one of several connections.
+
+        An incoming stream has no other; one to a rendezvous has all it will get; a dial may bring more.
+        """
         self._attempts.remove(attempt)
         self.failure = reason
         if attempt.closed is None:
             # The alert that says why is on its way: finish rather than reset.
             attempt.connection.close(now)
-        if not self.is_initiator:
+        if not self.is_initiator or (self.purpose is Purpose.RENDEZVOUS and not self._attempts):
             self._end(CloseReason.REFUSED, now)
 
     def _greet(self, secure: SecureConnection, now: float) -> None:

@@ -179,7 +179,7 @@ class Adapter:
     @contextlib.asynccontextmanager
     async def rendezvous(self) -> AsyncIterator[RendezvousInfo]:
         """Run a rendezvous node."""
-        from pknet.network import RendezvousInfo  # noqa: PLC0415
+        from pknet.network import RendezvousInfo
 
         async with self.network(introduces=True, alternate_port=0) as network:
             yield RendezvousInfo(network.node_id, (network.address,))
