@@ -99,7 +99,7 @@ class SelectThread:
                     if callback is not None:
                         callback()
         finally:
-            self._state.may_select.set()
+            self._state.go_on()
 
 
 class _State:
@@ -108,8 +108,8 @@ class _State:
     def __init__(self) -> None:
         self.readers: set[int] = set()
         self.writers: set[int] = set()
-        self.may_select = threading.Event()
-        self.may_select.set()
+        self.changed = threading.Condition()
+        self.is_called_back = True
         self.is_closed = False
         self.wake_receiver, self.wake_sender = socket.socketpair()
         self.wake_receiver.setblocking(False)
@@ -126,9 +126,21 @@ class _State:
             while self.wake_receiver.recv(4096):
                 pass
 
+    def go_on(self) -> None:
+        with self.changed:
+            self.is_called_back = True
+            self.changed.notify()
+
+    def wait(self) -> bool:
+        """Wait until what was ready has been seen to; return False if all is over."""
+        with self.changed:
+            self.changed.wait_for(lambda: self.is_called_back or self.is_closed)
+            return not self.is_closed
+
     def close(self) -> None:
-        self.is_closed = True
-        self.may_select.set()
+        with self.changed:
+            self.is_closed = True
+            self.changed.notify()
         self.wake()
 
 
@@ -138,10 +150,7 @@ def _run(
     callback_of: Callable[[], Callable[[Iterable[int], Iterable[int]], None] | None],
 ) -> None:
     with state.wake_receiver, state.wake_sender:
-        while True:
-            state.may_select.wait()
-            if state.is_closed:
-                return
+        while state.wait():
             try:
                 readable, writable, _ = select.select(
                     [state.wake_receiver.fileno(), *state.readers], list(state.writers), []
@@ -153,7 +162,7 @@ def _run(
                 state.swallow_wake_ups()
                 readable.remove(state.wake_receiver.fileno())
             if readable or writable:
-                state.may_select.clear()
+                state.is_called_back = False
                 if not _post(loop, callback_of(), readable, writable):
                     return
 

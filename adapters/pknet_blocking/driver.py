@@ -95,8 +95,8 @@ class Driver:
     def watch(self, socket: sockets.socket, events: int, callback: Callable[[], None]) -> None:
         """Call back, under the lock, whenever a socket of the caller's is ready for one of `events`.
 
-        They are those of `selectors`. With other events, watch it for those from now on; with none, no more: that
-        comes before it is closed.
+        They are those of `selectors`. With other events, watch it for those from now on; with none, no more:
+        that comes before it is closed.
         """
         with self.lock:
             if self._closed:

@@ -170,6 +170,8 @@ cdef class UtpEndpoint:
         self.shared.unsettled = []
         for connection in taken:
             connection.settle()
+        # The program may have aborted some since the last datagram.
+        self.remove_finished()
         taken = self.shared.transmits
         self.shared.transmits = []
         return taken

@@ -1,7 +1,9 @@
 """What has come and is not read yet: payload in order, and packets that came early.
 
-Payload is copied once, from the datagram into the chunk that the reader is given. The window covers all that
-lies past ack_nr, early packets too, as in TCP: it is the limit less what is readable.
+Payload is copied once, from the datagram into the chunk that the reader is given.
+
+The window is the limit less what is readable and less what came early: libutp and libtorrent don't count against it
+what a selective ACK has acknowledged.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -27,6 +29,8 @@ cdef enum:
     # Far below half of the sequence numbers, so that early and late can't be confused.
     MAX_REORDER_LIMIT = 1 << 14
     FIRST_EARLY_SLOTS = 32
+    # Early packets are kept beyond the limit, up to this share of it.
+    SHARE_BEYOND_LIMIT = 4
 
 
 cdef class ReceiveBuffer:
@@ -56,15 +60,15 @@ cdef class ReceiveBuffer:
         return self.chunks.size + self.filled
 
     cdef Py_ssize_t window(self) noexcept:
-        """Return how many bytes past ack_nr there is room for: the wnd_size to advertise."""
-        return max(self.limit - self.readable(), <Py_ssize_t> 0)
+        """Return for how many bytes there is room: the wnd_size to advertise."""
+        return max(self.limit - self.readable() - self.early_bytes, <Py_ssize_t> 0)
 
     cdef Arrival receive(
         self, uint16_t seq_nr, const uint8_t* payload, Py_ssize_t size, Py_ssize_t hint, bint fin
     ) except? ARRIVED_BEYOND_LIMIT:
         """Take the packet `seq_nr`. `hint`: about how many bytes of payload may follow it in this batch."""
         cdef Py_ssize_t ahead = seq_distance(self.ack_nr + 1, seq_nr)
-        cdef Py_ssize_t room = self.window()
+        cdef Py_ssize_t room = self.limit - self.readable()
         if ahead >= 1 << 15:
             return ARRIVED_TWICE
         if ahead >= self.reorder_limit:
@@ -75,9 +79,9 @@ cdef class ReceiveBuffer:
         if ahead > 0:
             if ahead < self.early_slots and self.early[seq_nr & (self.early_slots - 1)] != NULL:
                 return ARRIVED_TWICE
-            room -= self.early_bytes
-        # What is in order needs no room beside what came early: else a peer that sent a little too much would
-        # wait for ever.
+            # Nor do libutp and libtorrent count what they take for lost, so they send beyond the window then.
+            room += self.limit // SHARE_BEYOND_LIMIT - self.early_bytes
+        # What is in order needs no room beside what came early: else a peer that sent too much waits for ever.
         if size > room:
             return ARRIVED_BEYOND_LIMIT
         if fin and not self.fin_known:

@@ -44,6 +44,7 @@ cdef class SendBuffer:
     cdef Py_ssize_t outstanding_bytes
     cdef Py_ssize_t in_flight_bytes
     cdef Py_ssize_t sacked_count
+    cdef Py_ssize_t sacked_bytes
     cdef Py_ssize_t lost_count
     # No packet before this one is lost.
     cdef uint16_t lost_from

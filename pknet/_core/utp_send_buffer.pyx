@@ -74,6 +74,7 @@ cdef class SendBuffer:
             packet = self.packet(self.first)
             if packet.flags & SACKED:
                 self.sacked_count -= 1
+                self.sacked_bytes -= packet.size
             else:
                 self.note_arrival(self.first, least_rtt, now, result)
             if packet.flags & IS_FIN:
@@ -94,6 +95,7 @@ cdef class SendBuffer:
                     self.note_arrival(seq_nr, least_rtt, now, result)
                     packet.flags |= SACKED
                     self.sacked_count += 1
+                    self.sacked_bytes += packet.size
 
     cdef void note_arrival(
         self, uint16_t seq_nr, double least_rtt, double now, Acknowledged* result
@@ -191,7 +193,7 @@ cdef class SendBuffer:
                 packet.flags &= <uint8_t> ~SACKED
                 self.in_flight_bytes += packet.size
             seq_nr += 1
-        self.sacked_count = 0
+        self.sacked_count = self.sacked_bytes = 0
 
     # Sending.
 

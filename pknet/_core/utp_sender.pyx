@@ -218,9 +218,10 @@ cdef class Sender:
         cdef SendBuffer buffer = self.buffer
         cdef Py_ssize_t pending = buffer.pending.size
         cdef Py_ssize_t outstanding = buffer.outstanding()
+        # The peer has taken what came early out of its window.
         cdef Py_ssize_t room = min(
             <Py_ssize_t> self.congestion.window - buffer.in_flight_bytes,
-            <Py_ssize_t> self.peer_window - buffer.outstanding_bytes,
+            <Py_ssize_t> self.peer_window - (buffer.outstanding_bytes - buffer.sacked_bytes),
         )
         cdef Py_ssize_t most = min(
             max(min(<Py_ssize_t> MAX_RUN, MAX_RUN_BYTES // (HEADER_SIZE + self.segment)), <Py_ssize_t> 1),

@@ -10,11 +10,12 @@ class UtpStats:
     """The figures of a connection at one moment; bytes are payload, times are seconds.
 
     `bytes_sent` counts each byte once, `packets_sent` each packet as often as it was sent;
-    `packets_retransmitted` were sent again, `packets_duplicated` were received again. `timeouts`: how often the
-    retransmission timer ran out. `rtt`, `rtt_variation`, `min_rtt`: None before the first sample. `window`: the
-    congestion window. `peer_window`, `receive_window`: what each side last advertised. `in_flight`: bytes believed
-    to be in the network; `unacknowledged`: all that `send` took and the peer has not acknowledged. `queueing_delay`:
-    what LEDBAT sees, None before the first sample. `max_datagram`: largest UDP payload sent.
+    `packets_retransmitted` were sent again, `packets_duplicated` were received again. `timeouts`: how often
+    the retransmission timer ran out. `rtt`, `rtt_variation`, `min_rtt`: None before the first sample.
+    `window`: the congestion window. `peer_window`, `receive_window`: what each side last advertised.
+    `in_flight`: bytes believed to be in the network. `unacknowledged`: all that `send` took and the peer has
+    not acknowledged. `queueing_delay`: what LEDBAT sees, None before the first sample. `max_datagram`:
+    largest UDP payload sent.
     """
 
     bytes_sent: int

@@ -51,6 +51,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Node", "NodeConfig", "NodeStats"]
 
+# How long a peer may take to finish a stream that this side has closed.
+CLOSING_TIMEOUT: Final = 30.0
 # How long a connection to or from another node may take to prove a node id and be admitted, and how many that
 # come in may be at it.
 OPENING_TIMEOUT: Final = 15.0
@@ -133,6 +135,7 @@ class Node(StreamOwner):
         self._now = float("-inf")
         # Streams that are not open yet, and have no dial to watch over them, by deadline.
         self._openings: OrderedDict[NodeStream, float] = OrderedDict()
+        self._closings: OrderedDict[NodeStream, float] = OrderedDict()
         self._incoming = 0
         self._handshakes = SourceLimiter(HANDSHAKE_RATE, HANDSHAKE_BURST, MAX_SOURCES)
         # All streams that are open and not to a rendezvous, the newest last.
@@ -311,6 +314,8 @@ class Node(StreamOwner):
             stream = next(iter(self._openings))
             self._stats.timed_out_streams += 1
             stream.fail("it did not open in time", now)
+        while self._closings and next(iter(self._closings.values())) <= now:
+            next(iter(self._closings)).abort(now)
 
     def next_timeout(self) -> float | None:
         """Return when `handle_timeout` is due."""
@@ -325,6 +330,8 @@ class Node(StreamOwner):
             deadlines.append(self.rendezvous_server.next_timeout())
         if self._openings:
             deadlines.append(next(iter(self._openings.values())))
+        if self._closings:
+            deadlines.append(next(iter(self._closings.values())))
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def transmits(self) -> list[Transmit]:
@@ -346,6 +353,10 @@ class Node(StreamOwner):
     def touch(self, stream: NodeStream) -> None:
         """Have `stream.advance` called before anything is sent."""
         self._touched[stream] = None
+
+    def expect_end(self, stream: NodeStream) -> None:
+        """Give the peer of a stream that was closed a bounded time to finish too."""
+        self._closings.setdefault(stream, self._now + CLOSING_TIMEOUT)
 
     def admit(self, stream: NodeStream, hello: Hello) -> str | None:
         """Return why a node may not come in, None if it may."""
@@ -383,6 +394,8 @@ class Node(StreamOwner):
             return
         if isinstance(event, ConnectionOpened | ConnectionAccepted | ConnectionClosed):
             self._end_opening(owner)
+        if isinstance(event, ConnectionClosed):
+            self._closings.pop(owner, None)
         if owner.purpose is not Purpose.RENDEZVOUS:
             self._note_stream(owner, event)
         elif not self.registrations.handle_event(event, self._now) and self.rendezvous_server is not None:

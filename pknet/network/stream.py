@@ -54,7 +54,6 @@ class SecureConnection:
         self.closed: ConnectionClosed | None = None
         self.eof = False
         """Whether the peer has ended its direction, by close_notify."""
-        self.reader_gone = False
         self._unsent = b""
         self._eof_given = False
         # What an incoming connection has sent, until that tells whether it is TLS.
@@ -75,8 +74,7 @@ class SecureConnection:
         # What follows close_notify is ignored (RFC 8446 section 6.1).
         while connection.readable and (tls.want_data or self.eof):
             tls.receive_stream_data(connection.read(CHUNK, now), now)
-        # A connection that was closed drops the peer's close_notify with the rest: that is no truncation.
-        if connection.at_eof and not (self._eof_given or self.reader_gone):
+        if connection.at_eof and not self._eof_given:
             self._eof_given = True
             tls.receive_eof(now)
         if connection.state == "CLOSED" or connection.is_closing:
@@ -93,10 +91,7 @@ class SecureConnection:
                 return
             self._unsent = b""
         if tls.eof_sent:
-            if self.reader_gone:
-                connection.close(now)
-            else:
-                connection.finish(now)
+            connection.finish(now)
 
     @property
     def unacknowledged(self) -> int:
@@ -152,6 +147,10 @@ class StreamOwner:
 
     def emit(self, event: UtpEvent) -> None:
         """Tell the program of an event, or act on it where the stream is the node's own."""
+        raise NotImplementedError
+
+    def expect_end(self, stream: NodeStream) -> None:
+        """Give the peer of a stream that was closed a bounded time to finish too."""
         raise NotImplementedError
 
 
@@ -281,11 +280,10 @@ class NodeStream:
             self.abort(now)
             return
         assert self.secure is not None
-        self._reader_gone = self.secure.reader_gone = True
+        self._reader_gone = True
+        self._owner.expect_end(self)
         self.finish(now)
-        if self.secure.connection.is_closing:
-            # It has finished before: what is new is that nobody reads.
-            self.secure.connection.close(now)
+        self._owner.touch(self)
 
     def abort(self, now: float) -> None:
         """End the stream at once; what was not delivered is lost."""
@@ -343,9 +341,7 @@ class NodeStream:
         if self._phase is _Phase.OPEN:
             # Reading a greeting, and dropping what nobody reads, made room.
             secure.move(now)
-            while self._reader_gone and secure.tls.readable:
-                secure.tls.read(CHUNK)
-                secure.move(now)
+            self._drop_unread(secure, now)
             self._take_tls_events(secure, now)
         if self._phase is _Phase.OPEN:
             self._tell(secure)
@@ -356,6 +352,15 @@ class NodeStream:
         is_behind = secure.connection.readable or not secure.tls.want_data
         if closed.reason is not CloseReason.FINISHED or secure.eof or not is_behind:
             self._end_with(secure, closed, now)
+
+    def _drop_unread(self, secure: SecureConnection, now: float) -> None:
+        """Drop what comes after `close`; a peer that goes on sending has to learn that nobody reads."""
+        while self._reader_gone and secure.tls.readable:
+            secure.tls.read(CHUNK)
+            secure.move(now)
+            # Not before all that this side sent has arrived, nor for the peer's close_notify alone.
+            if secure.connection.is_closing and not secure.unacknowledged:
+                self._end(CloseReason.ABORTED, now)
 
     def _tell(self, secure: SecureConnection) -> None:
         """Tell the program what it can do now."""
@@ -492,8 +497,10 @@ class NodeStream:
         for attempt in self._attempts:
             attempt.connection.abort(now)
         self._attempts.clear()
-        if self.secure is not None and self.secure.closed is None and not self.secure.connection.is_closing:
-            self.secure.connection.abort(now)
+        secure = self.secure
+        # What was refused is told so by what is still on its way.
+        if secure is not None and (reason is CloseReason.ABORTED or not secure.connection.is_closing):
+            secure.connection.abort(now)
         self._owner.emit(ConnectionClosed(self, reason, undelivered))
 
     def __repr__(self) -> str:

@@ -94,7 +94,7 @@ class SimulatedStream:
         return len(self._backlog)
 
     def send(self, data: bytes) -> None:
-        """Send all of it, as room is made."""
+        """Send all of it, as room is made; what is given before the stream is open waits."""
         self._backlog += data
         self._flush()
 
@@ -130,6 +130,7 @@ class SimulatedStream:
         match event:
             case ConnectionOpened() | ConnectionAccepted():
                 self.is_open = True
+                self._flush()
             case DataReceived():
                 self._read()
             case EofReceived():

@@ -1,8 +1,8 @@
 """Both adapters behind the same verbs, so that each test body is run for both.
 
-The bodies are coroutines. What belongs to the blocking adapter runs in threads; what a body gives it to call (handlers,
-look-ups) is run back in the body's loop. As both adapters have the same names, `call` is most of what is needed:
-`await adapter.call(network.start)`.
+The bodies are coroutines. What belongs to the blocking adapter runs in threads; what a body gives it to call
+(handlers, look-ups) is run back in the body's loop. As both adapters have the same names, `call` is most of
+what is needed: `await adapter.call(network.start)`.
 """
 
 from __future__ import annotations
@@ -19,13 +19,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pknet_asyncio
 import pknet_blocking
-from pknet.network import NodeInfo
 from pknet_io.network import NetworkOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from pknet.network import RendezvousInfo
+    from pknet.network import NodeInfo, RendezvousInfo
     from pknet.utp import UtpConfig
 
 __all__ = ["ADAPTERS", "Adapter", "Address", "Server", "Stream", "digest", "echo", "serve_nobody", "until"]

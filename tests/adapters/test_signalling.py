@@ -93,7 +93,7 @@ async def test_a_peer_that_breaks_off_the_introduction_fails_the_dial(adapter: A
         node_id = adapter.make_network().node_id
         nodes = adapter.signalling_nodes(adapter.nodes_for(NodeInfo(node_id)), connect)
         async with adapter.network(nodes) as client:
-            with pytest.raises(adapter.module.ConnectError, match="closed the signalling|[Rr]eset|[Bb]roke"):
+            with pytest.raises(adapter.module.ConnectError, match=r"closed the signalling|[Rr]eset|[Bb]roke"):
                 await adapter.call(client.connect, node_id)
 
 

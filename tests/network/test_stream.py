@@ -322,7 +322,7 @@ def test_a_ticket_admits_and_the_wrong_one_does_not() -> None:
     two = Two(admit=lambda _: False, secrets=[os.urandom(16), secret])
     for shown, is_admitted in ((secret, True), (wrong, False)):
         stream = two.client.connect(two.server.info(shown))
-        two.wait(lambda: stream.is_open or stream.closed, 5)  # noqa: B023
+        two.wait(lambda: stream.is_open or stream.closed, 5)
         assert stream.is_open is is_admitted
 
 

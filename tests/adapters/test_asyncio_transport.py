@@ -1,0 +1,441 @@
+"""What is asyncio's own: transports and protocols, cancellation, loops that end."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import socket
+import warnings
+from typing import Any
+
+import pytest
+
+import pknet_asyncio
+from pknet._core.utp_packet import PacketType, parse_packet
+from pknet_asyncio.driver import Driver
+from tests.adapters.harness import AsyncioAdapter, Stream, digest, echo, open_sockets, read_all, until
+from tests.adapters.silent_peer import silent_peer
+
+pytestmark = pytest.mark.timeout(30)
+
+
+@pytest.fixture
+def adapter() -> AsyncioAdapter:
+    return AsyncioAdapter()
+
+
+class Protocol(asyncio.Protocol):
+    """Notes what it is told, and what comes."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.received = bytearray()
+        self.lost: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.told.append("made")
+
+    def data_received(self, data: bytes) -> None:
+        self.told.append("data")
+        self.received += data
+
+    def eof_received(self) -> bool | None:
+        self.told.append("eof")
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.told.append("lost")
+        self.lost.set_result(error)
+
+    def pause_writing(self) -> None:
+        self.told.append("pause")
+
+    def resume_writing(self) -> None:
+        self.told.append("resume")
+
+
+async def connect(address: tuple[str, int], protocol: Any) -> Any:
+    """Open a connection and give its transport to a protocol."""
+    _, writer = await pknet_asyncio.open_utp_connection(*address)
+    transport: Any = writer.transport
+    transport.set_protocol(protocol)
+    # A writer that is forgotten closes its transport.
+    protocol.writer = writer
+    return transport
+
+
+async def test_a_protocol_that_raises_loses_its_stream_and_the_loop_is_told(adapter: AsyncioAdapter) -> None:
+    unhandled: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+
+    class Faulty(Protocol):
+        def data_received(self, data: bytes) -> None:
+            raise LookupError("a mistake")
+
+    async with adapter.serve(echo) as server:
+        protocol, other = Faulty(), Protocol()
+        transport, other_transport = (
+            await connect(server.address, protocol),
+            await connect(server.address, other),
+        )
+        transport.write(b"!")
+        assert await protocol.lost is None
+        assert [str(context["exception"]) for context in unhandled] == ["a mistake"]
+        other_transport.write(b"!")
+        await until(lambda: other.received == b"!")
+        other_transport.close()
+        assert await other.lost is None
+
+
+async def test_nothing_is_handed_on_while_reading_is_paused_not_even_the_end(adapter: AsyncioAdapter) -> None:
+    async def answer(stream: Stream) -> None:
+        await stream.write(b"x" * 1000)
+        await stream.close()
+
+    async with adapter.serve(answer) as server:
+        protocol = Protocol()
+        transport = await connect(server.address, protocol)
+        transport.pause_reading()
+        assert not transport.is_reading()
+        await until(lambda: transport.stream.readable == 1000)
+        transport.write_eof()
+        await until(lambda: transport.stream.state == "CLOSED")
+        assert protocol.told == []
+        transport.resume_reading()
+        assert await protocol.lost is None
+        assert protocol.told == ["data", "eof", "lost"]
+
+
+async def test_a_paused_transport_whose_connection_has_ended_can_be_closed(adapter: AsyncioAdapter) -> None:
+    async def answer(stream: Stream) -> None:
+        await stream.write(b"x" * 1000)
+        await stream.close()
+
+    async with adapter.serve(answer) as server:
+        protocol = Protocol()
+        transport = await connect(server.address, protocol)
+        transport.pause_reading()
+        transport.write_eof()
+        await until(lambda: transport.stream.state == "CLOSED")
+        transport.close()
+        assert protocol.told == []
+        assert await protocol.lost is None
+        assert protocol.told == ["lost"]
+
+
+async def test_close_delivers_to_a_peer_that_has_more_to_say_than_is_read(adapter: AsyncioAdapter) -> None:
+    data = os.urandom(8 << 20)
+    received = asyncio.get_running_loop().create_future()
+
+    async def answer_half(stream: Stream) -> None:
+        kept = bytearray()
+        while piece := await stream.read():
+            kept += piece
+            if len(kept) < 4 << 20:
+                await stream.write(piece)
+        received.set_result(bytes(kept))
+        await stream.close()
+
+    async with adapter.serve(answer_half) as server:
+        _, writer = await pknet_asyncio.open_utp_connection(*server.address)
+        writer.write(data)
+        writer.close()
+        await writer.wait_closed()
+        assert digest(await received) == digest(data)
+
+
+async def test_a_write_after_the_end_is_a_mistake_and_one_after_close_is_dropped(
+    adapter: AsyncioAdapter,
+) -> None:
+    async with adapter.serve(echo) as server:
+        transport = await connect(server.address, protocol := Protocol())
+        transport.write_eof()
+        with pytest.raises(RuntimeError, match="after write_eof"):
+            transport.write(b"more")
+        assert await protocol.lost is None
+        transport = await connect(server.address, protocol := Protocol())
+        transport.close()
+        transport.write(b"more")
+        assert transport.is_closing()
+        assert await protocol.lost is None
+        transport.close()
+        transport.abort()
+
+
+async def test_a_writer_is_paused_at_the_high_and_resumed_at_the_low_water_mark(
+    adapter: AsyncioAdapter,
+) -> None:
+    async with adapter.serve(echo) as server:
+        protocol = Protocol()
+        transport = await connect(server.address, protocol)
+        transport.set_write_buffer_limits(high=3000, low=1000)
+        assert transport.get_write_buffer_limits() == (1000, 3000)
+        with pytest.raises(ValueError, match="must be >="):
+            transport.set_write_buffer_limits(high=1, low=2)
+        # The machine itself takes 1 MiB.
+        transport.write(bytes(1 << 20))
+        assert protocol.told == []
+        transport.writelines([b"x" * 2000, b"y" * 1001])
+        assert transport.get_write_buffer_size() == 3001
+        assert protocol.told == ["pause"]
+        await until(lambda: len(protocol.received) == (1 << 20) + 3001)
+        assert protocol.told.index("resume") > 0
+        transport.abort()
+        await protocol.lost
+
+
+async def test_a_buffered_protocol_gets_what_comes_into_its_own_buffer(adapter: AsyncioAdapter) -> None:
+    class Buffered(asyncio.BufferedProtocol):
+        def __init__(self) -> None:
+            self.buffer = bytearray(700)
+            self.received = bytearray()
+            self.lost = asyncio.get_running_loop().create_future()
+
+        def get_buffer(self, sizehint: int) -> bytearray:
+            return self.buffer
+
+        def buffer_updated(self, nbytes: int) -> None:
+            self.received += self.buffer[:nbytes]
+
+        def connection_lost(self, error: Exception | None) -> None:
+            self.lost.set_result(error)
+
+    data = os.urandom(100_000)
+    async with adapter.serve(echo) as server:
+        transport = await connect(server.address, protocol := Buffered())
+        transport.write(data)
+        transport.write_eof()
+        assert await protocol.lost is None
+        assert protocol.received == data
+
+
+async def test_data_and_a_reset_in_one_breath_are_taken_in_turn(adapter: AsyncioAdapter) -> None:
+    class EchoProtocol(Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            self.transport: Any = transport
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self.transport.write(data)
+
+    protocols: list[EchoProtocol] = []
+
+    def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        protocol = EchoProtocol()
+        protocol.connection_made(writer.transport)
+        writer.transport.set_protocol(protocol)
+        protocols.append(protocol)
+
+    async with await pknet_asyncio.start_utp_server(handle, "127.0.0.1") as server:
+        for _ in range(20):
+            _, writer = await pknet_asyncio.open_utp_connection(*server.address)
+            await until(lambda: protocols)
+            writer.write(b"x")
+            # Both are on their way before the server's turn comes.
+            writer.transport._driver.drain()  # type: ignore[attr-defined]
+            writer.transport.abort()
+            writer.transport._driver.drain()  # type: ignore[attr-defined]
+            protocol = protocols.pop()
+            assert isinstance(await protocol.lost, ConnectionResetError)
+
+
+async def test_a_handler_that_is_no_coroutine_function_may_go_on_later(adapter: AsyncioAdapter) -> None:
+    writers: list[asyncio.StreamWriter] = []
+    async with await pknet_asyncio.start_utp_server(
+        lambda _, writer: writers.append(writer), "127.0.0.1"
+    ) as server:
+        reader, writer = await pknet_asyncio.open_utp_connection(*server.address)
+        await until(lambda: writers)
+        writers[0].write(b"later")
+        writers.pop().close()
+        assert await reader.read() == b"later"
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_connection_outlives_its_handler(adapter: AsyncioAdapter) -> None:
+    returned = asyncio.Event()
+
+    async def forget(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        returned.set()
+
+    async with await pknet_asyncio.start_utp_server(forget, "127.0.0.1") as server:
+        _, writer = await pknet_asyncio.open_utp_connection(*server.address)
+        await returned.wait()
+        gc.collect()
+        assert len(server.connections) == 1
+        server.close_clients()
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_a_handler_that_raises_resets_its_connection_and_the_loop_is_told() -> None:
+    unhandled: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
+
+    async def fail(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        raise LookupError("a mistake")
+
+    async with await pknet_asyncio.start_utp_server(fail, "127.0.0.1") as server:
+        reader, writer = await pknet_asyncio.open_utp_connection(*server.address)
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()
+    assert [str(context["exception"]) for context in unhandled] == ["a mistake"]
+
+
+async def test_a_handler_that_is_cancelled_resets_its_connection() -> None:
+    async def cancel(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"half of the ans")
+        raise asyncio.CancelledError
+
+    async with await pknet_asyncio.start_utp_server(cancel, "127.0.0.1") as server:
+        reader, writer = await pknet_asyncio.open_utp_connection(*server.address)
+        with pytest.raises(ConnectionResetError):
+            await reader.read()
+        writer.close()
+
+
+async def test_a_dial_that_is_cancelled_tells_the_peer_and_leaves_nothing(adapter: AsyncioAdapter) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as peer:
+        peer.bind(("127.0.0.1", 0))
+        before = open_sockets()
+        dialling = asyncio.ensure_future(adapter.connect(peer.getsockname()))
+        packets = [parse_packet(await asyncio.to_thread(peer.recv, 2048))]
+        dialling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await dialling
+        packets.append(parse_packet(await asyncio.to_thread(peer.recv, 2048)))
+        assert [packet.type for packet in packets] == [PacketType.SYN, PacketType.RESET]
+        assert open_sockets().items() <= before.items()
+
+
+async def test_a_server_closes_its_clients_when_it_is_told_to(adapter: AsyncioAdapter) -> None:
+    async with adapter.serve(echo) as server:
+        stream = await adapter.connect(server.address)
+        await stream.write(b"!")
+        await stream.read()
+        server.server.close()  # type: ignore[attr-defined]
+        server.server.close_clients()  # type: ignore[attr-defined]
+        assert await stream.read() == b""
+        await stream.close()
+        await server.wait_closed()
+
+
+async def test_serve_forever_closes_the_server_when_it_is_cancelled() -> None:
+    server = await pknet_asyncio.start_utp_server(lambda *_: None, "127.0.0.1")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await server.serve_forever()
+    assert not server.is_serving()
+    await server.wait_closed()
+
+
+def test_a_loop_may_end_while_finished_connections_linger() -> None:
+    async def talk() -> None:
+        async with AsyncioAdapter().serve(echo) as server:
+            stream = await AsyncioAdapter().connect(server.address)
+            await stream.write(b"!")
+            await stream.finish()
+            assert await read_all(stream) == b"!"
+            await stream.close()
+
+    before = open_sockets()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always", ResourceWarning)
+        asyncio.run(talk())
+        gc.collect()
+    assert [str(warning.message) for warning in warned] == []
+    assert open_sockets().items() <= before.items()
+
+
+def test_a_loop_may_end_in_the_middle_of_everything() -> None:
+    async def talk() -> list[Any]:
+        server = await pknet_asyncio.start_utp_server(lambda *streams: kept.append(streams), "127.0.0.1")
+        kept.append(await pknet_asyncio.open_utp_connection(*server.address))
+        kept[0][1].write(b"never read")
+        return [server]
+
+    kept: list[Any] = []
+    before = open_sockets()
+    left = asyncio.run(talk())
+    # A program that ends so is told by asyncio itself, about each writer; no more than that.
+    with pytest.warns(ResourceWarning, match="loop is closed"):
+        left.clear()
+        kept.clear()
+        gc.collect()
+    assert open_sockets().items() <= before.items()
+
+
+async def test_a_network_may_be_stopped_by_its_own_handler(adapter: AsyncioAdapter) -> None:
+    stopped = asyncio.get_running_loop().create_future()
+
+    async def stop(stream: Stream) -> None:
+        await stream.write(b"good night")
+        await server.stop()
+        stopped.set_result(server.is_started)
+
+    server = adapter.make_network(handler=stop)
+    await server.start()
+    async with adapter.network(adapter.nodes_for(adapter.info_of(server))) as client:
+        stream = await adapter.open(client, server.node_id)
+        assert await read_all(stream) == b"good night"
+        await stream.close()
+        assert await stopped is False
+
+
+async def test_a_stop_that_is_cancelled_closes_all_the_same(adapter: AsyncioAdapter) -> None:
+    async def never_read(stream: Stream) -> None:
+        await asyncio.Event().wait()
+
+    async with adapter.network(handler=never_read) as server:
+        client = adapter.make_network(adapter.nodes_for(adapter.info_of(server)))
+        await client.start()
+        stream = await adapter.open(client, server.node_id)
+        await stream.write_until_full()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await client.stop()
+        assert not client.is_started
+        assert client.connections == []
+
+
+async def test_a_start_that_is_cancelled_leaves_nothing_open(adapter: AsyncioAdapter) -> None:
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    nodes = adapter.nodes()
+    nodes.this_node = never
+    network = adapter.make_network(nodes)
+    before = open_sockets()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await network.start()
+    assert not network.is_started
+    assert open_sockets().items() <= before.items()
+
+
+async def test_a_connect_that_is_cancelled_gives_up_the_dial(adapter: AsyncioAdapter) -> None:
+    async with silent_peer() as address, adapter.network() as network:
+        stranger = adapter.make_network().node_id
+        nodes = adapter.nodes_for(adapter.info_of(network).public())
+        info = type(await nodes.get_node(network.node_id))(stranger, (address,))
+        async with adapter.network(adapter.nodes_for(info)) as client:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await client.connect(stranger)
+            assert client.connections == []
+
+
+async def test_a_driver_that_is_forgotten_closes_its_socket() -> None:
+    from pknet.utp import UtpEndpoint
+    from pknet_io.udp import UdpSocket
+
+    udp_socket = UdpSocket.bind("127.0.0.1")
+    driver = Driver(UtpEndpoint(os.urandom), udp_socket, lambda _: None)
+    # As a loop does when it is closed.
+    asyncio.get_running_loop().remove_reader(udp_socket.fileno())
+    del driver
+    gc.collect()
+    assert udp_socket.fileno() == -1

@@ -1,0 +1,299 @@
+"""What is the blocking adapter's own: streams as sockets are, threads, and the end of the program."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import socket
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import pknet_blocking
+from pknet.utp import UtpConfig
+from pknet_io.network import NetworkOptions
+from tests.adapters.harness import open_sockets, pknet_threads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from pknet_blocking import Stream, UtpListener
+
+pytestmark = pytest.mark.timeout(30)
+
+
+@pytest.fixture
+def listener() -> Iterator[UtpListener]:
+    with pknet_blocking.create_server(("127.0.0.1", 0)) as made:
+        yield made
+
+
+@contextlib.contextmanager
+def pair(listener: UtpListener, config: UtpConfig | None = None) -> Iterator[tuple[Stream, Stream]]:
+    """Give both ends of a connection."""
+    ours = pknet_blocking.create_connection(listener.address, config=config)
+    theirs, address = listener.accept()
+    assert address[1] == ours.getsockname()[1]
+    with ours, theirs:
+        yield ours, theirs
+    ours.abort()
+    theirs.abort()
+
+
+def in_thread(function: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+    """Begin to run a function; the result of calling what is returned is its result."""
+    outcome: list[Any] = []
+
+    def run() -> None:
+        try:
+            outcome.append(function(*arguments))
+        except OSError as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+
+    def join() -> Any:
+        thread.join()
+        return outcome[0]
+
+    return join
+
+
+def test_a_timeout_bounds_each_method(listener: UtpListener) -> None:
+    with pair(listener) as (ours, _):
+        ours.settimeout(0.05)
+        assert ours.gettimeout() == 0.05
+        with pytest.raises(TimeoutError):
+            ours.recv(10)
+        with pytest.raises(TimeoutError):
+            ours.sendall(bytes(16 << 20))
+        with pytest.raises(TimeoutError):
+            ours.wait_closed(0.05)
+        with pytest.raises(ValueError, match="out of range"):
+            ours.settimeout(-1)
+
+
+def test_a_stream_that_may_not_wait_says_so(listener: UtpListener) -> None:
+    with pair(listener) as (ours, theirs):
+        ours.settimeout(0)
+        with pytest.raises(BlockingIOError):
+            ours.recv(10)
+        taken = 0
+        with pytest.raises(BlockingIOError):
+            while True:
+                taken += ours.send(bytes(1 << 16))
+        assert taken >= 1 << 20
+        received = 0
+        while received < taken:
+            received += len(theirs.recv(1 << 16))
+        # There is room again.
+        ours.settimeout(10)
+        assert ours.send(b"more") == 4
+        assert theirs.recv(10) == b"more"
+
+
+def test_the_timeout_of_a_connection_is_that_of_its_methods(listener: UtpListener) -> None:
+    with pknet_blocking.create_connection(listener.address, 0.05) as stream:
+        with pytest.raises(TimeoutError):
+            stream.recv(10)
+        stream.abort()
+
+
+def test_a_dial_past_its_timeout_leaves_nothing() -> None:
+    before = open_sockets()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        with pytest.raises(TimeoutError):
+            pknet_blocking.create_connection(deaf.getsockname(), 0.05)
+    assert open_sockets().items() <= before.items()
+
+
+def test_recv_into_fills_what_it_is_given(listener: UtpListener) -> None:
+    with pair(listener) as (ours, theirs):
+        ours.sendall(b"abcdefgh")
+        buffer = bytearray(b"........")
+        assert theirs.recv_into(memoryview(buffer)[2:5]) == 3
+        assert theirs.recv_into(buffer, 1) == 1
+        assert bytes(buffer) == b"d.abc..."
+        with pytest.raises(ValueError, match="negative"):
+            theirs.recv(-1)
+
+
+def test_a_stream_tells_who_is_at_each_end_and_has_no_file_descriptor(listener: UtpListener) -> None:
+    with pair(listener) as (ours, theirs):
+        assert ours.getpeername() == listener.address == theirs.getsockname()
+        assert ours.node_id is None
+        with pytest.raises(io.UnsupportedOperation):
+            ours.fileno()
+
+
+def test_close_wakes_who_waits_in_another_thread(listener: UtpListener) -> None:
+    with pair(listener) as (ours, _):
+        receiving = in_thread(ours.recv, 10)
+        sending = in_thread(ours.sendall, bytes(16 << 20))
+        while ours.undelivered < 1 << 20:
+            time.sleep(0.001)
+        ours.close()
+        assert isinstance(receiving(), OSError)
+        assert isinstance(sending(), BrokenPipeError)
+
+
+def test_nothing_can_be_sent_after_shutdown_or_close(listener: UtpListener) -> None:
+    with pair(listener) as (ours, theirs):
+        ours.shutdown(socket.SHUT_WR)
+        with pytest.raises(BrokenPipeError):
+            ours.sendall(b"x")
+        assert theirs.recv(10) == b""
+        theirs.sendall(b"still heard")
+        assert ours.recv(20) == b"still heard"
+        ours.close()
+        with pytest.raises(OSError, match="closed"):
+            ours.recv(10)
+        ours.close()
+
+
+def test_what_came_before_a_reset_can_still_be_received(listener: UtpListener) -> None:
+    with pair(listener) as (ours, theirs):
+        ours.sendall(b"before")
+        while not theirs.stream.readable:
+            time.sleep(0.001)
+        ours.abort()
+        with pytest.raises(ConnectionResetError):
+            theirs.wait_closed(5)
+        assert theirs.recv(10) == b"before"
+        with pytest.raises(ConnectionResetError):
+            theirs.recv(10)
+
+
+def test_accept_waits_no_longer_than_it_may(listener: UtpListener) -> None:
+    listener.settimeout(0.05)
+    assert listener.getsockname() == listener.address
+    with pytest.raises(TimeoutError):
+        listener.accept()
+
+
+def test_closing_a_listener_wakes_who_accepts_and_ends_who_waits() -> None:
+    listener = pknet_blocking.create_server(("127.0.0.1", 0))
+    accepting = in_thread(listener.accept)
+    listener.close()
+    assert isinstance(accepting(), OSError)
+    listener = pknet_blocking.create_server(("127.0.0.1", 0))
+    waiting = pknet_blocking.create_connection(listener.address)
+    while not listener.connections:
+        time.sleep(0.001)
+    listener.close()
+    with pytest.raises(ConnectionResetError):
+        waiting.recv(1)
+    waiting.close()
+    listener.wait_closed(5)
+
+
+def test_more_than_the_backlog_is_refused() -> None:
+    with pknet_blocking.create_server(("127.0.0.1", 0), backlog=1) as listener:
+        first = pknet_blocking.create_connection(listener.address)
+        while not listener.connections:
+            time.sleep(0.001)
+        second = pknet_blocking.create_connection(listener.address)
+        with pytest.raises(ConnectionResetError):
+            second.recv(1)
+        accepted, _ = listener.accept()
+        accepted.sendall(b"hello")
+        assert first.recv(10) == b"hello"
+        accepted.abort()
+        with pytest.raises(TimeoutError):
+            with pknet_blocking.create_server(("127.0.0.1", 0)) as other:
+                held = pknet_blocking.create_connection(other.address)
+                other.accept()
+                other.close()
+                other.wait_closed(0.05)
+        held.abort()
+
+
+def test_a_handler_may_stop_its_network() -> None:
+    outcome: list[Any] = []
+
+    def stop(stream: Stream) -> None:
+        stream.sendall(b"good night")
+        server.stop()
+        outcome.append(server.is_started)
+
+    options = NetworkOptions("127.0.0.1", 0)
+    server = pknet_blocking.Network(pknet_blocking.RendezvousNodes(), options, handler=stop)
+    server.start()
+    info = server.make_ticket(()).to_node_info()
+    with pknet_blocking.Network(pknet_blocking.RendezvousNodes(nodes=[info]), options) as client:
+        with client.connect(server.node_id) as stream:
+            assert stream.recv(20) == b"good night"
+            assert stream.recv(20) == b""
+        for thread in threading.enumerate():
+            if thread.name == "pknet handler":
+                thread.join()
+    assert outcome == [False]
+
+
+def test_a_network_whose_log_goes_over_its_own_stream_does_not_stand_still(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    # The handler of the log waits for the driver; the driver must not wait for the handler.
+    import logging
+
+    class Ship(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            for node in started:
+                assert node.public_address is None or node.registered_with is not None
+
+    started: list[Any] = []
+    logger = logging.getLogger("tests.ship")
+    logger.setLevel(logging.INFO)
+    ship = Ship()
+    logger.addHandler(ship)
+    options = NetworkOptions("127.0.0.1", 0, introduces=True)
+    try:
+        with pknet_blocking.Network(pknet_blocking.RendezvousNodes(logger=logger), options) as rendezvous:
+            from pknet.network import RendezvousInfo
+
+            info = RendezvousInfo(rendezvous.node_id, (rendezvous.address,))
+            nodes = pknet_blocking.RendezvousNodes(rendezvous=[info], logger=logger)
+            with pknet_blocking.Network(nodes, NetworkOptions("127.0.0.1", 0)) as network:
+                started.append(network)
+                network.wait_registered(10)
+    finally:
+        logger.removeHandler(ship)
+    assert "registered with rendezvous node" in caplog.text
+
+
+def test_a_program_that_ends_has_delivered_what_it_sent(listener: UtpListener) -> None:
+    program = (
+        "import pknet_blocking, sys\n"
+        "stream = pknet_blocking.create_connection(('127.0.0.1', int(sys.argv[1])))\n"
+        "stream.sendall(bytes(1_000_000))\n"
+        "stream.close()\n"
+    )
+    arguments = [sys.executable, "-W", "error", "-c", program, str(listener.address[1])]
+    with subprocess.Popen(arguments, stderr=subprocess.PIPE) as process:
+        stream, _ = listener.accept()
+        received = 0
+        while data := stream.recv(1 << 16):
+            received += len(data)
+        stream.close()
+        _, errors = process.communicate()
+    assert received == 1_000_000
+    assert errors == b""
+    assert process.returncode == 0
+
+
+def test_nothing_is_left_of_streams_and_listeners_that_are_over() -> None:
+    before = open_sockets()
+    with pknet_blocking.create_server(("127.0.0.1", 0)) as listener:
+        with pair(listener) as (ours, theirs):
+            ours.sendall(b"!")
+            assert theirs.recv(1) == b"!"
+    for thread in pknet_threads():
+        thread.join(10)
+    assert pknet_threads() == []
+    assert open_sockets().items() <= before.items()
