@@ -2,8 +2,8 @@
 
 Payload is copied once, from the datagram into the chunk that the reader is given.
 
-The window is the limit less what is readable and less what came early: libutp and libtorrent don't count against it
-what a selective ACK has acknowledged.
+The window is the limit less what is readable and less what came early: libutp and libtorrent don't count
+against it what a selective ACK has acknowledged.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
@@ -81,7 +81,8 @@ cdef class ReceiveBuffer:
                 return ARRIVED_TWICE
             # Nor do libutp and libtorrent count what they take for lost, so they send beyond the window then.
             room += self.limit // SHARE_BEYOND_LIMIT - self.early_bytes
-        # What is in order needs no room beside what came early: else a peer that sent too much waits for ever.
+        # What is in order needs no room beside what came early: else a peer that sent too much waits for
+        # ever.
         if size > room:
             return ARRIVED_BEYOND_LIMIT
         if fin and not self.fin_known:

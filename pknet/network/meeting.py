@@ -155,8 +155,6 @@ class Meeting:
             return
         try:
             for payload in self._reader.receive_stream_data(data):
-                if self._step is _Step.DONE:
-                    return
                 self._receive(messages.decode(payload, Signalling), now)
         except IntroductionDeclinedError as error:
             self._fail(f"the node refused: {error.reason}")

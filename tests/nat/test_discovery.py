@@ -196,6 +196,16 @@ def test_a_change_of_the_mapping_is_noticed_and_how_it_maps_is_asked_anew() -> N
     assert world.asked.count(ALTERNATE) == 2
 
 
+def test_after_a_change_of_the_mapping_what_the_alternate_port_saw_before_counts_no_more() -> None:
+    public: dict[Address, Address | None] = {SERVER: SEEN, ALTERNATE: SEEN}
+    world = World(public.__getitem__)
+    world.discovery.add_server(SERVER, ALTERNATE, world.now)
+    world.settle()
+    public.update({SERVER: ("203.0.113.8", 1315), ALTERNATE: None})
+    world.run(100 + KEEPALIVE_INTERVAL + 5)
+    assert world.discovery.mapping is Mapping.UNKNOWN
+
+
 def test_servers_that_see_different_addresses_do_not_take_turns() -> None:
     world = World(lambda server: (SEEN[0], 40000 + (server == OTHER)))
     world.discovery.add_server(SERVER, None, world.now)

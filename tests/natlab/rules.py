@@ -45,7 +45,7 @@ add rule ip filter input iifname "$ROUTER_EXT" drop
 _DMZ = """
 add rule ip nat postrouting ip protocol udp ip saddr $AGENT_HOST meta oif $ROUTER_EXT snat to ${ROUTER_EXT_IP}:${DMZ_PORT}
 add rule ip nat prerouting udp dport $DMZ_PORT meta iif $ROUTER_EXT dnat to ${AGENT_HOST}:${AGENT_PORT}
-"""
+"""  # noqa: E501 (an nft rule is one line)
 
 _CONE = """
 add rule ip nat postrouting meta oif $ROUTER_EXT masquerade persistent

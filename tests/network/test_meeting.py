@@ -426,6 +426,11 @@ def test_copies_of_what_was_said_do_not_disturb_the_punch() -> None:
             listener.receive_stream_data(data, meet.now)
     for listener, data in history:
         listener.receive_stream_data(data, meet.now)
+    # Nor the round after it.
+    meet.fail_to_punch()
+    meet.introduce()
+    meet.give_sockets()
+    meet.introduce()
     meet.punch()
     assert meet.near.path is not None
 

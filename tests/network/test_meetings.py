@@ -182,6 +182,15 @@ def test_there_are_never_more_than_so_many_and_own_ones_do_not_count() -> None:
     assert accepted == MAX_ACCEPTED
 
 
+def test_meetings_that_are_over_and_forgotten_make_room_for_others() -> None:
+    two = Two()
+    for _ in range(2 * MAX_ACCEPTED):
+        two.far.accept_stream(two.now)
+        two.now += 2 / OFFER_RATE
+        two.far.handle_timeout(two.now)
+    assert len(two.far) < 2 * OFFER_RATE * (STEP_TIMEOUT + MEMORY)
+
+
 def test_after_the_stop_there_are_none_and_no_more() -> None:
     two = Two()
     number, there = two.meet()

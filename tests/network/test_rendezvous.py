@@ -213,16 +213,11 @@ def test_a_member_that_does_not_read_does_not_fill_the_memory_and_others_are_tol
             OpenChannel(number, lazy.node_id), *[ChannelData(number, bytes(8192))] * 7, wait=0.3
         )
         sent += 7 * 8192
-    refused = [message for message in answers if isinstance(message, ChannelClosed)]
-    assert refused
-    assert {message.reason for message in refused} <= {
-        "too much was sent",
-        "the node does not keep up",
-        "the node has gone",
-        "the node is not connected to this rendezvous",
-    }
-    member = next((item for item in server_of(world)._members.values() if item.node_id == lazy.node_id), None)
-    assert member is None or len(member.messages._backlog) < 600_000
+    reasons = {message.reason for message in answers if isinstance(message, ChannelClosed)}
+    assert reasons == {"too much was sent", "the node does not keep up"}
+    assert sent > 2_000_000
+    (member,) = (item for item in server_of(world)._members.values() if item.node_id == lazy.node_id)
+    assert len(member.messages._backlog) < 300_000
 
 
 def test_a_member_that_asks_and_does_not_read_the_answers_loses_its_stream() -> None:
@@ -283,6 +278,16 @@ def test_a_member_that_falls_silent_is_given_up_and_one_that_says_it_is_there_is
         world.run(MEMBER_PATIENCE / 3)
         member.say(Register())
     assert server_of(world).registered == [member.node_id]
+
+
+def test_of_two_members_the_one_that_is_silent_is_given_up_though_it_came_later(world: World) -> None:
+    early, late = Member(world), Member(world)
+    late.say(Register())
+    for _ in range(4):
+        world.run(MEMBER_PATIENCE / 3)
+        early.say(Register())
+    assert early.node_id in server_of(world).registered
+    assert late.node_id not in server_of(world).members
 
 
 def test_a_new_stream_takes_the_place_of_the_nodes_old_one(world: World) -> None:

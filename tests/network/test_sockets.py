@@ -136,6 +136,18 @@ def test_a_fresh_socket_is_handed_on_when_its_address_is_known() -> None:
     assert [candidate.address for candidate in description.candidates] == [(OWN[0], 2000), (PUBLIC[0], 2000)]
 
 
+def test_a_fresh_socket_is_kept_alive_by_what_it_is_used_for_not_by_stun() -> None:
+    world, user = Sockets(), User()
+    world.open(user)
+    world.sockets.hold("fresh")
+    world.run(5)
+    world.answers = False
+    for _ in range(10):
+        world.now += 10
+        world.sockets.handle_timeout(world.now)
+        assert all(transmit.local is None for transmit in world.sockets.transmits())
+
+
 def test_a_fresh_socket_whose_address_cannot_be_learnt_is_given_back() -> None:
     world, user = Sockets(), User()
     world.answers = False

@@ -26,8 +26,9 @@ DATA, FIN, STATE, RESET, SYN = PacketType
 class Peer:
     """The far end of one connection of `endpoint`; time stands still unless `pass_time` is called.
 
-    A packet that is given by `data`, `state`, … carries the next seq_nr and acknowledges what `take` has seen come in
-    order, unless told otherwise. `sent` has every packet that the endpoint sent, with the time it was sent at.
+    A packet that is given by `data`, `state`, … carries the next seq_nr and acknowledges what `take` has seen
+    come in order, unless told otherwise. `sent` has every packet that the endpoint sent, with the time it was
+    sent at.
     """
 
     def __init__(
@@ -184,7 +185,7 @@ class Peer:
             self.ack_nr = following
 
 
-def payload_of(events: list[Any]) -> list[type]:
+def types_of(events: list[Any]) -> list[type]:
     """Return the types of events, those of data left out."""
     return [type(event) for event in events if type(event) is not DataReceived]
 
