@@ -174,6 +174,9 @@ class Network(NetworkBase):
         self._running()
         forwarder = Forwarder(node_id, self._forward, self._forwarders.discard)
         await forwarder.listen(host, port)
+        if self._node is None or self._is_stopping:
+            forwarder.close()
+            raise PknetError("the network was stopped")
         self._forwarders.add(forwarder)
         return forwarder
 
@@ -299,9 +302,11 @@ class Network(NetworkBase):
 
     async def _register(self, node: Node, rendezvous: RendezvousInfo) -> None:
         """Look up a rendezvous node's addresses, and stay registered with it from then on."""
-        while not (resolved := await asyncio.to_thread(resolve_rendezvous, rendezvous)).addresses:
+        resolved = await asyncio.to_thread(resolve_rendezvous, rendezvous)
+        while rendezvous.addresses and not resolved.addresses:
             self.logger.warning("rendezvous node %s: no address is found", rendezvous.node_id)
             await asyncio.sleep(LOOK_UP_RETRY)
+            resolved = await asyncio.to_thread(resolve_rendezvous, rendezvous)
         node.register(resolved, self._driver.now)
         self._driver.drain()
 

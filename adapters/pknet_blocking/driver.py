@@ -30,8 +30,10 @@ __all__ = ["Driver"]
 
 # Receive calls in one wake-up, then the machine answers.
 MAX_RECEIVES = 32
-# How long the end of the program waits for what was given to streams to be delivered.
+# How long the end of the program waits for what was given to streams to be delivered, and then for the peers
+# to end their side too.
 EXIT_TIME = 5.0
+PARTING_TIME = 0.5
 
 _logger = logging.getLogger("pknet")
 
@@ -61,7 +63,7 @@ class Driver:
         self._drain_again = False
         self._closed = False
         self._idle: Callable[[], bool] | None = None
-        self._undelivered: Callable[[], bool] = lambda: False
+        self._exit_steps: tuple[Callable[[], bool], Callable[[], bool], Callable[[], None]] | None = None
         self._drained = threading.Condition(self.lock)
         self._thread = threading.Thread(target=self._run, name=f"pknet {socket.address}", daemon=True)
         self.add_socket(socket)
@@ -137,13 +139,25 @@ class Driver:
             limit = None if timeout is None else max(timeout, 0)
             return self._drained.wait_for(lambda: self._closed or condition(), limit) and not self._closed
 
-    def deliver_before_exit(self, undelivered: Callable[[], bool]) -> None:
-        """Have the end of the program wait, within a bound, while `undelivered()` is true."""
-        self._undelivered = undelivered
+    def deliver_before_exit(
+        self, is_delivered: Callable[[], bool], is_over: Callable[[], bool], abandon: Callable[[], None]
+    ) -> None:
+        """Have the end of the program wait, within bounds, until all is delivered and then until all is over.
 
-    def wait_delivered(self, timeout: float) -> None:
-        """Wait until nothing is undelivered."""
-        self.wait_for(lambda: not self._undelivered(), timeout)
+        `abandon` is called after that, under the lock, to tell peers of what is not.
+        """
+        self._exit_steps = is_delivered, is_over, abandon
+
+    def exit(self, timeout: float) -> None:
+        """Do what `deliver_before_exit` asked for, and close."""
+        if self._exit_steps is not None:
+            is_delivered, is_over, abandon = self._exit_steps
+            if self.wait_for(is_delivered, timeout):
+                self.wait_for(is_over, PARTING_TIME)
+            with self.lock:
+                abandon()
+        self.close()
+        self.join(PARTING_TIME)
 
     def close_when(self, idle: Callable[[], bool]) -> None:
         """Close as soon as `idle()` is true, asked after each drain: until then what lingers is answered."""
@@ -297,6 +311,4 @@ def _deliver_at_exit() -> None:
     """Give what closed streams still have to deliver a bounded time, as the kernel does for TCP."""
     deadline = time.monotonic() + EXIT_TIME
     for driver in list(_drivers):
-        driver.wait_delivered(deadline - time.monotonic())
-        driver.close()
-        driver.join(1)
+        driver.exit(deadline - time.monotonic())

@@ -176,7 +176,8 @@ class Network(NetworkBase):
         _, driver = self._running_driver()
         forwarder = Forwarder(node_id, self._forward, self._forwarders.discard, driver)
         with driver.lock:
-            self._running()
+            if self._stopping.is_set():
+                raise PknetError("the network was stopped")
             forwarder.listen(host, port)
             self._forwarders.add(forwarder)
         return forwarder
@@ -319,10 +320,12 @@ class Network(NetworkBase):
 
     def _register(self, node: Node, driver: Driver, rendezvous: RendezvousInfo) -> None:
         """Look up a rendezvous node's addresses, and stay registered with it from then on."""
-        while not (resolved := resolve_rendezvous(rendezvous)).addresses:
+        resolved = resolve_rendezvous(rendezvous)
+        while rendezvous.addresses and not resolved.addresses:
             self.logger.warning("rendezvous node %s: no address is found", rendezvous.node_id)
             if self._stopping.wait(LOOK_UP_RETRY):
                 return
+            resolved = resolve_rendezvous(rendezvous)
         with driver.lock:
             if not self._stopping.is_set():
                 node.register(resolved, driver.now)

@@ -7,7 +7,7 @@ import selectors
 import socket as sockets
 from typing import TYPE_CHECKING
 
-from pknet_io.tcp import reset_when_closed
+from pknet_io.tcp import reset_when_closed, send_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +58,7 @@ class Pipe:
         self._watched_for = 0
         record.close = self.reset
         tcp.setblocking(False)
+        send_at_once(tcp)
         stream.settimeout(0)
         stream.on_change = self._advance
 

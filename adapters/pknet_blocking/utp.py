@@ -17,6 +17,8 @@ from pknet_io.udp import UdpSocket
 if TYPE_CHECKING:
     import socket
 
+    from pknet.utp import UtpConnection
+
 __all__ = ["UtpListener", "create_connection", "create_server"]
 
 
@@ -41,7 +43,7 @@ def create_connection(
     with driver.lock:
         connection = endpoint.connect(remote, driver.now)
         stream = Stream(driver, connection, lambda _: driver.close_when(lambda: not len(endpoint)))
-        driver.deliver_before_exit(lambda: _is_undelivered(endpoint))
+        _deliver_before_exit(driver, endpoint)
         driver.drain()
     try:
         stream.wait_open(timeout)
@@ -87,7 +89,7 @@ class UtpListener:
         self._endpoint = UtpEndpoint(os.urandom, config)
         self._driver = Driver(self._endpoint, udp_socket, self._on_event)
         self._changed = threading.Condition(self._driver.lock)
-        self._driver.deliver_before_exit(lambda: _is_undelivered(self._endpoint))
+        _deliver_before_exit(self._driver, self._endpoint)
 
     @property
     def address(self) -> tuple[str, int]:
@@ -172,9 +174,21 @@ class UtpListener:
             self._driver.close_when(lambda: not len(self._endpoint))
 
 
-def _is_undelivered(endpoint: UtpEndpoint) -> bool:
-    """Return whether a connection that the program closed still has something to deliver."""
-    return any(connection.is_closing and connection.unacknowledged for connection in endpoint.connections)
+def _deliver_before_exit(driver: Driver, endpoint: UtpEndpoint) -> None:
+    """Have the end of the program see to what was closed by then, as the kernel does for TCP."""
+
+    def closed() -> list[UtpConnection]:
+        return [connection for connection in endpoint.connections if connection.is_closing]
+
+    def abandon() -> None:
+        for connection in endpoint.connections:
+            connection.abort(driver.now)
+
+    driver.deliver_before_exit(
+        lambda: not any(connection.unacknowledged for connection in closed()),
+        lambda: not closed(),
+        abandon,
+    )
 
 
 def _dispatch(event: UtpEvent) -> None:

@@ -223,7 +223,7 @@ class NetworkBase:
     def _make_node(self) -> Node:
         options = self.options
         config = NodeConfig(
-            admit=options.admit,
+            admit=self._admits,
             secrets=self._secrets,
             allow_plain_utp=options.allow_plain_utp,
             introduces=options.introduces,
@@ -244,6 +244,14 @@ class NetworkBase:
                 self._log(logging.INFO, "registered with rendezvous node %s", node_id)
             case RendezvousLost(node_id, reason, _):
                 self._log(logging.WARNING, "rendezvous node %s: %s", node_id, reason)
+
+    def _admits(self, node_id: NodeId) -> bool:
+        """Ask the program whether a node may come in; if that goes wrong, it may not."""
+        try:
+            return self.options.admit(node_id)
+        except Exception as error:
+            self._log(logging.ERROR, "whether node %s may come in is not known: %r", node_id, error)
+            return False
 
     def _log(self, level: int, message: str, *arguments: object) -> None:
         """Log from within the handling of an event."""

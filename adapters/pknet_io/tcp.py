@@ -8,12 +8,18 @@ import struct
 import sys
 from typing import Any
 
-__all__ = ["CONNECT_TIMEOUT", "reset_when_closed"]
+__all__ = ["CONNECT_TIMEOUT", "reset_when_closed", "send_at_once"]
 
 # Seconds that a local TCP service may take to answer.
 CONNECT_TIMEOUT = 10.0
 
 _NO_LINGER = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+
+
+def send_at_once(tcp: socket.socket) -> None:
+    """Hold back no small piece of data, as asyncio does for its own connections."""
+    with contextlib.suppress(OSError):
+        tcp.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def reset_when_closed(tcp: Any) -> None:

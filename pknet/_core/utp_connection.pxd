@@ -43,6 +43,8 @@ cdef class UtpConnection(TimerEntry):
     cdef bint data_told
     cdef bint eof_told
     cdef bint send_refused
+    # Bytes that came after `close` when the peer knew of it.
+    cdef Py_ssize_t last_words
     cdef double last_sent
     cdef readonly unsigned long long bytes_received
     cdef readonly unsigned long long packets_sent

@@ -32,6 +32,9 @@ from pknet.errors import StateError
 cdef enum:
     # An acknowledgement that is older than this many packets is not believed.
     ALLOWED_BEHIND = 1024
+    # So many bytes may still come after `close` when the peer knows of it: what says "I have finished too" in
+    # the program's own protocol, as the close_notify of TLS.
+    MAX_LAST_WORDS = 64
     # How often an initiator that has nothing to say acknowledges the SYN-ACK again.
     MAX_PROOFS = 4
 
@@ -360,18 +363,18 @@ cdef class UtpConnection(TimerEntry):
         return True
 
     cdef bint receive_payload(self, const PacketHeader* packet, Py_ssize_t hint) except False:
-        cdef Arrival arrival
-        if self.reader_gone and packet.payload_size:
-            self.shared.counters.unread += 1
-            if self.sender.fin_acknowledged:
-                # The peer knows that this side has finished and goes on sending: it has to learn that nobody
-                # reads.
-                self.emit_reset()
-                return self.end(CloseReason.ABORTED)
-        arrival = self.receiving.receive(
+        cdef Arrival arrival = self.receiving.receive(
             packet.seq_nr, packet.payload, packet.payload_size, hint, packet.type == ST_FIN
         )
         self.ack_needed = True
+        if self.reader_gone and packet.payload_size and arrival != ARRIVED_TWICE:
+            self.shared.counters.unread += 1
+            if self.sender.fin_acknowledged:
+                self.last_words += packet.payload_size
+                if self.last_words > MAX_LAST_WORDS:
+                    # The peer knows that this side has finished and goes on: it has to learn that nobody reads.
+                    self.emit_reset()
+                    return self.end(CloseReason.ABORTED)
         if arrival == ARRIVED_BEYOND_LIMIT:
             self.shared.counters.beyond_window += 1
             return True

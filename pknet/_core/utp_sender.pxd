@@ -24,9 +24,9 @@ cdef class Sender:
     cdef bint recovering
     cdef uint16_t recovery_end
     cdef int duplicate_acks
-    # Whether one packet may leave though a window is full: the next one, or the last one again.
+    # Whether a packet may leave though a window is full: the next one, or a lost one.
     cdef bint probing
-    cdef bint tail_probing
+    cdef bint resend_now
     # Whether an acknowledgement of what precedes `tail_end` will answer a tail probe.
     cdef bint tail_probed
     cdef uint16_t tail_end

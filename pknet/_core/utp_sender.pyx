@@ -54,7 +54,7 @@ cdef class Sender:
         self.congestion = Ledbat(self.segment, self.config.ledbat_target)
         self.rtt = RttEstimator(self.config.initial_timeout, self.config.min_timeout, self.config.max_timeout)
         self.pacer = Pacer()
-        self.tail_probing = self.tail_probed = False
+        self.resend_now = self.tail_probed = False
         self.duplicate_acks = 0
         self.timers.at[RETRANSMIT] = self.timers.at[REORDERING] = self.timers.at[TAIL] = INFINITY
         if self.buffer.outstanding():
@@ -161,6 +161,8 @@ cdef class Sender:
         if not self.recovering:
             self.recovering = True
             self.recovery_end = self.buffer.next
+            # The first one goes whatever the window has shrunk to (RFC 6675 section 5, step 4.3).
+            self.resend_now = True
             self.congestion.on_loss(now)
 
     # Sending.
@@ -168,6 +170,7 @@ cdef class Sender:
     cdef void begin(self, double now) noexcept:
         """Get ready for calls of next_run."""
         self.paced = False
+        self.resend_now = self.resend_now and self.buffer.lost_count > 0
         self.pacer.refill(
             self.congestion.window, self.rtt.smoothed,
             self.congestion.window < self.congestion.slow_start_threshold, self.segment, now,
@@ -195,8 +198,8 @@ cdef class Sender:
         cdef Py_ssize_t most = MAX_RUN
         cdef Py_ssize_t count
         cdef bytes run
-        if self.tail_probing:
-            self.tail_probing = False
+        if self.resend_now:
+            self.resend_now = False
             most = 1
         elif self.buffer.in_flight_bytes > 0 and (room <= 0 or self.peer_window == 0):
             return None
@@ -286,7 +289,7 @@ cdef class Sender:
         self.recovering = True
         self.recovery_end = self.buffer.next
         self.duplicate_acks = 0
-        self.tail_probed = self.tail_probing = False
+        self.tail_probed = self.resend_now = False
         self.timers.at[RETRANSMIT] = self.timers.at[REORDERING] = self.timers.at[TAIL] = INFINITY
         self.rtt.backoff += 1
         self.timeouts += 1
@@ -295,7 +298,7 @@ cdef class Sender:
         """Send the last packet again, to be told what is lost before it (RFC 8985 section 7.3)."""
         self.timers.at[TAIL] = INFINITY
         if self.buffer.mark_lost(self.buffer.next - 1):
-            self.tail_probing = self.tail_probed = True
+            self.resend_now = self.tail_probed = True
             self.tail_end = self.buffer.next
             self.timers.at[RETRANSMIT] = INFINITY
 

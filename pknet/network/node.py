@@ -11,7 +11,7 @@ what concerns it; here they are tied together, and here it is decided who may co
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -138,8 +138,9 @@ class Node(StreamOwner):
         self._closings: OrderedDict[NodeStream, float] = OrderedDict()
         self._incoming = 0
         self._handshakes = SourceLimiter(HANDSHAKE_RATE, HANDSHAKE_BURST, MAX_SOURCES)
-        # All streams that are open and not to a rendezvous, the newest last.
-        self._open_to: dict[NodeId | None, dict[NodeStream, None]] = {}
+        # All streams that are open and not to a rendezvous, the newest last, and the hosts they go to.
+        self._open_to: dict[NodeId | None, dict[NodeStream, str]] = {}
+        self._known_hosts: Counter[str] = Counter()
         self._touched: dict[NodeStream, None] = {}
         self._events: list[Any] = []
 
@@ -485,10 +486,11 @@ class Node(StreamOwner):
             self.touch(stream)
 
     def _accept(self, connection: UtpConnection) -> None:
-        """Begin to find out who dials; anybody may, so that is rationed."""
+        """Begin to find out who dials; anybody may, so strangers' hosts are rationed."""
         remote: Any = connection.remote
         is_allowed = self._incoming < MAX_OPENINGS and not self._stopped
-        if not is_allowed or not self._handshakes.allow(remote[0], self._now):
+        is_known = self._known_hosts[remote[0]] > 0
+        if not is_allowed or not (is_known or self._handshakes.allow(remote[0], self._now)):
             self._stats.rationed_streams += 1
             connection.abort(self._now)
             return
@@ -508,7 +510,7 @@ class Node(StreamOwner):
             was_open = self._forget_open(stream)
             is_known = stream.is_initiator or (was_open and not is_association)
         else:
-            self._open_to.setdefault(stream.peer, {})[stream] = None
+            self._note_open(stream)
             is_known = stream.is_initiator or not is_association
             if is_known:
                 self.streams.add(stream)
@@ -518,15 +520,26 @@ class Node(StreamOwner):
         if is_known:
             self.tell(event)
 
+    def _note_open(self, stream: NodeStream) -> None:
+        group = self._open_to.setdefault(stream.peer, {})
+        if stream not in group:
+            remote: Any = stream.remote
+            group[stream] = remote[0]
+            # Who speaks no TLS has proved nothing.
+            self._known_hosts[remote[0]] += stream.peer is not None
+
     def _forget_open(self, stream: NodeStream) -> bool:
         """Take a stream off the records; return whether it was on them."""
         self.streams.discard(stream)
         group = self._open_to.get(stream.peer)
         if group is None or stream not in group:
             return False
-        del group[stream]
+        host = group.pop(stream)
         if not group:
             del self._open_to[stream.peer]
+        self._known_hosts[host] -= stream.peer is not None
+        if not self._known_hosts[host]:
+            del self._known_hosts[host]
         return True
 
     def _receive_stun(

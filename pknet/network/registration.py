@@ -104,7 +104,9 @@ class Registrations:
         return [node_id for node_id, registration in self._registrations.items() if registration.is_told]
 
     def register(self, info: RendezvousInfo, now: float) -> None:
-        """Stay known to a rendezvous node."""
+        """Stay known to a rendezvous node; to itself a node is known without."""
+        if info.node_id == self._host.identity.node_id:
+            return
         known = self._registrations.get(info.node_id)
         if known is None:
             known = self._registrations[info.node_id] = Registration(info)

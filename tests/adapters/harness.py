@@ -14,20 +14,37 @@ import logging
 import os
 import socket
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pknet_asyncio
 import pknet_blocking
+from pknet.network import RendezvousInfo
 from pknet_io.network import NetworkOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from pknet.network import NodeInfo, RendezvousInfo
+    from pknet.network import NodeInfo
     from pknet.utp import UtpConfig
 
-__all__ = ["ADAPTERS", "Adapter", "Address", "Server", "Stream", "digest", "echo", "serve_nobody", "until"]
+__all__ = [
+    "ADAPTERS",
+    "Adapter",
+    "Address",
+    "AsyncioAdapter",
+    "Server",
+    "Stream",
+    "digest",
+    "echo",
+    "open_sockets",
+    "pknet_threads",
+    "read_all",
+    "serve_nobody",
+    "until",
+    "wait_until",
+]
 
 Address = tuple[str, int]
 PIECE = 1 << 16
@@ -79,9 +96,6 @@ class Server(Protocol):
         """Wait for its connections."""
 
 
-Handler = "Callable[[Stream], Awaitable[None]]"
-
-
 async def read_all(stream: Stream) -> bytes:
     """Read to the end."""
     pieces = []
@@ -110,6 +124,12 @@ async def until(condition: Callable[[], object]) -> None:
     """Return as soon as the condition holds; pytest's timeout bounds it."""
     while not condition():  # noqa: ASYNC110 (what is waited for is no event of ours)
         await asyncio.sleep(0.002)
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    """Do the same where nothing else runs in this thread."""
+    while not condition():
+        time.sleep(0.002)
 
 
 class Adapter:
@@ -178,8 +198,6 @@ class Adapter:
     @contextlib.asynccontextmanager
     async def rendezvous(self) -> AsyncIterator[RendezvousInfo]:
         """Run a rendezvous node."""
-        from pknet.network import RendezvousInfo
-
         async with self.network(introduces=True, alternate_port=0) as network:
             yield RendezvousInfo(network.node_id, (network.address,))
 

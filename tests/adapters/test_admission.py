@@ -13,6 +13,7 @@ from pknet.network import Identity, NodeInfo, Ticket, TicketError
 from tests.adapters.harness import echo, read_all
 
 if TYPE_CHECKING:
+    from pknet.network import NodeId
     from tests.adapters.harness import Adapter, Stream
 
 pytestmark = pytest.mark.timeout(30)
@@ -77,6 +78,25 @@ async def test_a_node_on_the_list_needs_no_ticket(adapter: Adapter) -> None:
         async with adapter.network(adapter.nodes_for(info)) as other:
             with pytest.raises(adapter.module.ConnectError, match="not on its list"):
                 await adapter.call(other.connect, server.node_id)
+
+
+async def test_a_list_that_can_not_be_read_admits_nobody_and_is_logged(
+    adapter: Adapter, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(node_id: NodeId) -> bool:
+        raise LookupError("the list is gone")
+
+    async with adapter.network(handler=echo, admit=fail) as server:
+        info = NodeInfo(server.node_id, (server.address,))
+        async with adapter.network(adapter.nodes_for(info)) as client:
+            with pytest.raises(adapter.module.ConnectError, match="not on its list"):
+                await adapter.call(client.connect, server.node_id)
+            # The network goes on.
+            known = adapter.info_of(server)
+            await adapter.call(client.nodes.update_node, known)
+            await (await adapter.open(client, server.node_id)).abort()
+    assert f"whether node {client.node_id} may come in is not known" in caplog.text
+    assert "the list is gone" in caplog.text
 
 
 async def test_the_holder_of_a_secret_from_the_options_comes_in(adapter: Adapter) -> None:

@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +15,7 @@ import pytest
 import pknet_blocking
 from pknet.utp import UtpConfig
 from pknet_io.network import NetworkOptions
-from tests.adapters.harness import open_sockets, pknet_threads
+from tests.adapters.harness import open_sockets, pknet_threads, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -136,8 +135,7 @@ def test_close_wakes_who_waits_in_another_thread(listener: UtpListener) -> None:
     with pair(listener) as (ours, _):
         receiving = in_thread(ours.recv, 10)
         sending = in_thread(ours.sendall, bytes(16 << 20))
-        while ours.undelivered < 1 << 20:
-            time.sleep(0.001)
+        wait_until(lambda: ours.undelivered >= 1 << 20)
         ours.close()
         assert isinstance(receiving(), OSError)
         assert isinstance(sending(), BrokenPipeError)
@@ -160,8 +158,7 @@ def test_nothing_can_be_sent_after_shutdown_or_close(listener: UtpListener) -> N
 def test_what_came_before_a_reset_can_still_be_received(listener: UtpListener) -> None:
     with pair(listener) as (ours, theirs):
         ours.sendall(b"before")
-        while not theirs.stream.readable:
-            time.sleep(0.001)
+        wait_until(lambda: theirs.stream.readable)
         ours.abort()
         with pytest.raises(ConnectionResetError):
             theirs.wait_closed(5)
@@ -184,8 +181,7 @@ def test_closing_a_listener_wakes_who_accepts_and_ends_who_waits() -> None:
     assert isinstance(accepting(), OSError)
     listener = pknet_blocking.create_server(("127.0.0.1", 0))
     waiting = pknet_blocking.create_connection(listener.address)
-    while not listener.connections:
-        time.sleep(0.001)
+    wait_until(lambda: listener.connections)
     listener.close()
     with pytest.raises(ConnectionResetError):
         waiting.recv(1)
@@ -196,8 +192,7 @@ def test_closing_a_listener_wakes_who_accepts_and_ends_who_waits() -> None:
 def test_more_than_the_backlog_is_refused() -> None:
     with pknet_blocking.create_server(("127.0.0.1", 0), backlog=1) as listener:
         first = pknet_blocking.create_connection(listener.address)
-        while not listener.connections:
-            time.sleep(0.001)
+        wait_until(lambda: listener.connections)
         second = pknet_blocking.create_connection(listener.address)
         with pytest.raises(ConnectionResetError):
             second.recv(1)

@@ -334,6 +334,19 @@ def test_a_source_that_opens_connections_and_says_nothing_is_rationed_and_its_op
     assert len(node._openings) == 1
 
 
+def test_a_node_that_is_in_may_open_as_many_streams_as_it_likes() -> None:
+    world = World(None, None)
+    first = world.connect(direct=True)
+    streams = [world.client.connect(world.server.info()) for _ in range(2 * int(HANDSHAKE_BURST))]
+    assert world.wait(lambda: all(stream.is_open for stream in streams), 30)
+    assert world.server.node.stats.rationed_streams == 0
+    for stream in [first, *streams]:
+        stream.close()
+    world.run(60)
+    assert not world.server.node._known_hosts
+    assert not world.server.node._open_to
+
+
 def test_no_more_connections_are_being_opened_than_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
     assert MAX_OPENINGS >= 1024
     monkeypatch.setattr("pknet.network.node.MAX_OPENINGS", 3)
@@ -447,7 +460,8 @@ def test_a_timeout_before_its_time_sends_nothing_and_tells_nothing() -> None:
 
 def test_a_clock_that_goes_back_is_not_believed() -> None:
     node = make_node()
-    node.register(RendezvousInfo(IDENTITY.node_id, (("192.0.2.5", 1315),)), 100.0)
+    other = Identity(Ed25519PrivateKey.from_private_bytes(bytes(32)))
+    node.register(RendezvousInfo(other.node_id, (("192.0.2.5", 1315),)), 100.0)
     node.transmits()
     before = node.next_timeout()
     node.handle_timeout(3.0)

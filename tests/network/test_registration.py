@@ -189,6 +189,15 @@ def test_this_node_is_no_rendezvous_for_itself() -> None:
         world.rendezvous.node.open_channel([own], world.server.node_id, world.network.now)
 
 
+def test_a_node_does_not_register_with_itself() -> None:
+    world = World("cone", "cone")
+    world.rendezvous.node.register(world.rendezvous.rendezvous_info, world.network.now)
+    world.rendezvous.attachment.kick()
+    world.run(30)
+    assert lost(world.rendezvous) == []
+    assert world.rendezvous.node.registered_with == []
+
+
 def test_two_rendezvous_nodes_are_kept_at_the_same_time() -> None:
     world = World("cone", "cone")
     second = world.public("192.0.2.80", introduces=True)

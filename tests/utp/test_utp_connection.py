@@ -1,0 +1,577 @@
+"""How a connection opens, what its verbs do, and each way in which it ends."""
+
+import gc
+import math
+import weakref
+from array import array
+
+import pytest
+
+from pknet.errors import PknetError, StateError
+from pknet.utp import (
+    CloseReason,
+    ConnectionClosed,
+    ConnectionOpened,
+    DataReceived,
+    EofReceived,
+    SendBufferDrained,
+    UtpConfig,
+    UtpConnection,
+)
+from tests.utp.peer import DATA, FIN, RESET, SEGMENT, STATE, SYN, Peer, read_all, types_of
+
+# Opening.
+
+
+def test_a_dial_opens_when_the_syn_is_acknowledged() -> None:
+    peer = Peer()
+    connection = peer.endpoint.connect(peer.remote, peer.now, local="socket")
+    assert (connection.state, connection.remote, connection.local) == ("SYN_SENT", peer.remote, "socket")
+    peer.await_dial(connection)
+    peer.state()
+    (opened,) = peer.take_events()
+    assert type(opened) is ConnectionOpened
+    assert opened.connection is connection
+    assert (connection.state, connection.is_initiator) == ("CONNECTED", True)
+
+
+def test_an_accepted_connection_is_told_of_once_it_is_proven() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    assert (connection.state, connection.remote, connection.is_initiator) == ("CONNECTED", peer.remote, False)
+
+
+@pytest.mark.parametrize("type", [DATA, FIN, STATE])
+def test_a_dial_takes_only_the_answer_to_its_own_syn(type: int) -> None:
+    peer = Peer()
+    connection = peer.endpoint.connect(peer.remote, peer.now)
+    peer.await_dial(connection)
+    peer.give(type, ack_nr=peer.ack_nr - (type == STATE))
+    assert connection.state == "SYN_SENT"
+    assert peer.endpoint.counters.unexpected == 1
+
+
+def test_what_was_given_before_the_answer_leaves_with_it() -> None:
+    peer = Peer()
+    connection = peer.endpoint.connect(peer.remote, peer.now)
+    peer.await_dial(connection)
+    assert connection.send(b"hello", peer.now) == 5
+    assert peer.take() == []
+    peer.state()
+    assert [packet.type for packet in peer.take()] == [DATA]
+    assert peer.sent[-1][1].payload == b"hello"
+
+
+def test_a_dial_that_nobody_answers_ends() -> None:
+    peer = Peer(UtpConfig(connect_timeout=20))
+    connection = peer.endpoint.connect(peer.remote, peer.now)
+    connection.send(b"hello", peer.now)
+    peer.pass_time(19.9)
+    assert peer.take_events() == []
+    peer.pass_time(0.2)
+    (closed,) = peer.take_events()
+    assert (closed.reason, closed.undelivered) == (CloseReason.TIMED_OUT, 5)
+    assert len(peer.endpoint) == 0
+    assert peer.endpoint.next_timeout() is None
+
+
+def test_a_dial_survives_a_lost_syn_ack() -> None:
+    peer = Peer()
+    connection = peer.endpoint.connect(peer.remote, peer.now)
+    first = peer.await_dial(connection)
+    peer.pass_time(1)
+    (second,) = peer.take()
+    assert (second.type, second.seq_nr, second.connection_id) == (SYN, first.seq_nr, first.connection_id)
+    peer.state()
+    assert connection.state == "CONNECTED"
+    # Which of the two was answered can't be told.
+    assert connection.rtt is None
+
+
+def test_the_round_trip_of_the_syn_is_the_first_sample() -> None:
+    peer = Peer()
+    connection = peer.endpoint.connect(peer.remote, peer.now)
+    peer.await_dial(connection)
+    peer.pass_time(0.25)
+    peer.state()
+    assert connection.rtt == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("apart", [0, 2, -2])
+def test_both_sides_may_dial_each_other_at_once(apart: int) -> None:
+    peer, other = Peer(), Peer()
+    other.endpoint = peer.endpoint
+    ours = peer.endpoint.connect(peer.remote, peer.now)
+    syn = peer.await_dial(ours)
+    theirs = other.dial_and_prove(connection_id=syn.connection_id + apart)
+    theirs.send(b"theirs", peer.now)
+    assert other.take_payload() == b"theirs"
+    peer.state()
+    assert ours.state == "CONNECTED"
+    peer.data(b"to ours")
+    other.data(b"to theirs")
+    assert ours.read(100, peer.now) == b"to ours"
+    assert theirs.read(100, peer.now) == b"to theirs"
+    assert len(peer.endpoint) == 2
+
+
+def test_a_dial_from_the_peer_that_collides_with_ours_is_refused_at_once() -> None:
+    peer = Peer()
+    ours = peer.endpoint.connect(peer.remote, peer.now)
+    syn = peer.await_dial(ours)
+    peer.give(SYN, connection_id=syn.connection_id - 1, seq_nr=7)
+    (reset,) = peer.take()
+    assert (reset.type, reset.connection_id, reset.ack_nr) == (RESET, syn.connection_id - 1, 7)
+    peer.state()
+    assert ours.state == "CONNECTED"
+
+
+# Sending and reading.
+
+
+def test_payload_goes_both_ways() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    assert connection.send(b"ping", peer.now) == 4
+    assert peer.take_payload() == b"ping"
+    peer.data(b"pong")
+    (event,) = peer.take_events()
+    assert type(event) is DataReceived
+    assert connection.readable == 4
+    assert connection.read(2, peer.now) == b"po"
+    assert connection.read(2, peer.now) == b"ng"
+    assert connection.read(2, peer.now) == b""
+
+
+@pytest.mark.parametrize("data", [bytearray(b"abcd"), memoryview(b"abcd"), memoryview(b"xabcdx")[1:5]])
+def test_any_buffer_can_be_sent(data: bytearray | memoryview) -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    assert connection.send(data, peer.now) == 4
+    if isinstance(data, bytearray):
+        data[:] = b"gone"
+    assert peer.take_payload() == b"abcd"
+
+
+def test_a_buffer_of_items_is_sent_as_its_bytes() -> None:
+    numbers = array("I", range(1000))
+    peer = Peer(UtpConfig(send_buffer=3001))
+    connection = peer.dial_and_prove()
+    assert connection.send(memoryview(numbers), peer.now) == 3001
+    assert peer.take_payload() == numbers.tobytes()[:3001]
+
+
+@pytest.mark.parametrize("data", ["text", 5, None, [1, 2]])
+def test_what_is_no_buffer_can_not_be_sent(data: object) -> None:
+    connection = Peer().dial_and_prove()
+    with pytest.raises(TypeError):
+        connection.send(data, 2000.0)  # type: ignore[arg-type]
+
+
+def test_send_takes_what_the_buffer_has_room_for_and_an_event_tells_of_more() -> None:
+    peer = Peer(UtpConfig(send_buffer=8000))
+    connection = peer.dial_and_prove()
+    assert connection.writable == 8000
+    assert connection.send(bytes(10000), peer.now) == 8000
+    assert connection.send(b"x", peer.now) == 0
+    assert (connection.writable, connection.unacknowledged) == (0, 8000)
+    packets = peer.take()
+    assert peer.take_events() == []
+    peer.state(ack_nr=packets[0].seq_nr)
+    (drained,) = peer.take_events()
+    assert type(drained) is SendBufferDrained
+    assert connection.writable == SEGMENT
+    assert connection.send(bytes(2000), peer.now) == SEGMENT
+
+
+def test_nobody_is_told_of_room_who_did_not_ask_for_more() -> None:
+    peer = Peer(UtpConfig(send_buffer=8000))
+    connection = peer.dial_and_prove()
+    connection.send(bytes(8000), peer.now)
+    peer.take()
+    peer.state()
+    assert peer.take_events() == []
+
+
+def test_payload_is_read_into_a_buffer() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    for piece in (b"abc", b"def", b"ghi"):
+        peer.data(piece)
+    buffer = bytearray(7)
+    assert connection.read_into(buffer, peer.now) == 7
+    assert buffer == b"abcdefg"
+    assert connection.read_into(memoryview(buffer)[2:], peer.now) == 2
+    assert buffer == b"abhiefg"
+    assert connection.read_into(bytearray(), peer.now) == 0
+    with pytest.raises(BufferError):
+        connection.read_into(b"readonly", peer.now)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("limit", [0, -1])
+def test_reading_nothing_returns_nothing(limit: int) -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    peer.data(b"abc")
+    assert connection.read(limit, peer.now) == b""
+    assert connection.readable == 3
+
+
+def test_data_is_told_of_once_until_all_of_it_is_read() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    for _ in range(3):
+        peer.data(b"abc")
+    connection.read(4, peer.now)
+    peer.data(b"abc")
+    assert [type(event) for event in peer.take_events()] == [DataReceived]
+    read_all(connection, peer.now)
+    peer.data(b"abc")
+    assert [type(event) for event in peer.take_events()] == [DataReceived]
+
+
+def test_a_batch_is_answered_by_one_acknowledgement() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    packets = [peer.packet(DATA, seq_nr=peer.seq_nr + n, payload=bytes([n]) * 100) for n in range(40)]
+    peer.give_together(packets, 120)
+    (state,) = peer.take()
+    assert (state.type, state.ack_nr) == (STATE, peer.seq_nr + 39)
+    assert connection.readable == 4000
+
+
+def test_an_answer_carries_the_acknowledgement() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    peer.data(b"question")
+    connection.send(b"answer", peer.now)
+    assert [(packet.type, packet.ack_nr) for packet in peer.take()] == [(DATA, peer.seq_nr - 1)]
+
+
+# Ending.
+
+
+def test_both_sides_finish_and_the_connection_is_over() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    connection.send(b"last", peer.now)
+    connection.finish(peer.now)
+    assert connection.is_closing
+    data, fin = peer.take()
+    assert (data.type, fin.type, fin.seq_nr) == (DATA, FIN, data.seq_nr + 1)
+    peer.fin()
+    assert [type(event) for event in peer.take_events()] == [EofReceived, ConnectionClosed]
+    assert (connection.state, connection.close_reason) == ("CLOSED", CloseReason.FINISHED)
+    assert not connection.is_closing
+    assert [(packet.type, packet.ack_nr) for packet in peer.take()] == [(STATE, peer.seq_nr - 1)]
+
+
+def test_what_has_come_can_be_read_after_the_end() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    peer.data(b"read me")
+    peer.give(RESET)
+    assert connection.state == "CLOSED"
+    assert connection.read(100, peer.now) == b"read me"
+    assert peer.take() == []
+
+
+def test_the_last_fin_is_acknowledged_again_for_a_while_and_then_unknown() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    connection.finish(peer.now)
+    peer.take()
+    peer.fin()
+    peer.take()
+    for _ in range(3):
+        peer.pass_time(0.5)
+        peer.fin(seq_nr=peer.seq_nr - 1)
+        assert [(packet.type, packet.ack_nr) for packet in peer.take()] == [(STATE, peer.seq_nr - 1)]
+    peer.state()
+    assert peer.take() == []
+    peer.pass_time(5)
+    assert len(peer.endpoint) == 0
+    peer.fin(seq_nr=peer.seq_nr - 1)
+    assert [packet.type for packet in peer.take()] == [RESET]
+
+
+def test_finish_twice_sends_one_fin() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    connection.finish(peer.now)
+    connection.finish(peer.now)
+    assert [packet.type for packet in peer.take()] == [FIN]
+    connection.finish(peer.now)
+    assert peer.take() == []
+
+
+def test_nothing_can_be_sent_after_finish_or_the_end() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    connection.finish(peer.now)
+    assert connection.writable == 0
+    with pytest.raises(StateError):
+        connection.send(b"x", peer.now)
+    other = Peer().dial_and_prove()
+    other.abort(2000.0)
+    assert other.writable == 0
+    with pytest.raises(PknetError):
+        other.send(b"x", 2000.0)
+
+
+def test_the_fin_waits_until_all_is_sent() -> None:
+    peer = Peer(wnd_size=2 * SEGMENT)
+    connection = peer.dial_and_prove()
+    connection.send(bytes(3 * SEGMENT), peer.now)
+    connection.finish(peer.now)
+    assert [packet.type for packet in peer.take()] == [DATA, DATA]
+    peer.state()
+    assert [packet.type for packet in peer.take()] == [DATA, FIN]
+
+
+def test_a_lost_fin_is_sent_again() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    connection.finish(peer.now)
+    (fin,) = peer.take()
+    peer.pass_time(1.5)
+    again = peer.take()
+    assert {(packet.type, packet.seq_nr) for packet in again} == {(FIN, fin.seq_nr)}
+    assert connection.state == "CONNECTED"
+
+
+def test_abort_resets_the_peer_at_once() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    connection.send(bytes(5000), peer.now)
+    connection.finish(peer.now)
+    connection.abort(peer.now)
+    assert [(packet.type, packet.connection_id) for packet in peer.take()] == [(RESET, peer.receive_id)]
+    (closed,) = peer.take_events()
+    assert (closed.reason, closed.undelivered) == (CloseReason.ABORTED, 5000)
+    assert len(peer.endpoint) == 0
+    connection.abort(peer.now)
+    assert peer.take() == []
+
+
+def test_a_dial_that_is_aborted_before_its_syn_left_sends_nothing() -> None:
+    peer = Peer()
+    connection = peer.endpoint.connect(peer.remote, peer.now)
+    connection.abort(peer.now)
+    assert peer.take() == []
+    assert [event.reason for event in peer.take_events()] == [CloseReason.ABORTED]
+
+
+def test_closing_a_dial_with_nothing_to_deliver_gives_it_up() -> None:
+    peer = Peer()
+    connection = peer.endpoint.connect(peer.remote, peer.now)
+    peer.await_dial(connection)
+    connection.close(peer.now)
+    assert connection.close_reason is CloseReason.ABORTED
+    peer.take()
+    assert len(peer.endpoint) == 0
+
+
+def test_closing_a_dial_with_something_to_deliver_delivers_it() -> None:
+    peer = Peer()
+    connection = peer.endpoint.connect(peer.remote, peer.now)
+    peer.await_dial(connection)
+    connection.send(b"note", peer.now)
+    connection.close(peer.now)
+    peer.state()
+    assert [(packet.type, packet.payload) for packet in peer.take()] == [(DATA, b"note"), (FIN, b"")]
+
+
+def test_close_drops_what_is_not_read_and_what_comes() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    peer.data(b"unread")
+    connection.send(b"last", peer.now)
+    connection.close(peer.now)
+    assert connection.readable == 0
+    peer.take_events()
+    first = peer.take()[0]
+    peer.data(b"more", ack_nr=first.seq_nr - 1)
+    assert peer.take_events() == []
+    assert peer.endpoint.counters.unread == 1
+    assert [packet.type for packet in peer.take()] == [STATE]
+
+
+def test_a_peer_that_goes_on_sending_after_close_is_reset() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    connection.send(b"last", peer.now)
+    connection.close(peer.now)
+    peer.take()
+    peer.data(bytes(65))
+    assert [packet.type for packet in peer.take()] == [RESET]
+    (closed,) = peer.take_events()
+    assert (closed.reason, closed.undelivered) == (CloseReason.ABORTED, 0)
+
+
+def test_a_peer_that_finishes_after_close_ends_it_in_peace() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    connection.close(peer.now)
+    peer.take()
+    # As long as TLS's close_notify, once more for good measure, and as repeats of both.
+    for _ in range(2):
+        peer.data(bytes(24))
+        peer.data(bytes(24), seq_nr=peer.seq_nr - 1)
+    peer.fin()
+    assert connection.close_reason is CloseReason.FINISHED
+
+
+def test_a_peer_that_never_finishes_after_close_is_reset_in_the_end() -> None:
+    peer = Peer(UtpConfig(peer_timeout=30))
+    connection = peer.dial_and_prove()
+    connection.close(peer.now)
+    peer.take()
+    peer.state()
+    peer.pass_time(29.5)
+    assert connection.state == "CONNECTED"
+    peer.take()
+    peer.pass_time(1)
+    assert [packet.type for packet in peer.take()] == [RESET]
+    assert connection.close_reason is CloseReason.ABORTED
+
+
+def test_close_opens_the_window_of_a_peer_that_waits_for_it() -> None:
+    peer = Peer(UtpConfig(receive_buffer=4000))
+    connection = peer.dial_and_prove()
+    peer.data(bytes(2000))
+    peer.data(bytes(2000))
+    assert peer.take()[-1].wnd_size == 0
+    connection.close(peer.now)
+    assert 4000 in {packet.wnd_size for packet in peer.take()}
+
+
+def test_a_half_closed_connection_may_stay_so() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    connection.finish(peer.now)
+    peer.take()
+    peer.state()
+    peer.pass_time(3600)
+    peer.data(b"at last")
+    assert connection.read(100, peer.now) == b"at last"
+
+
+# A peer that is gone.
+
+
+def test_a_peer_that_vanishes_ends_the_stream_in_peer_timeout() -> None:
+    peer = Peer(UtpConfig(peer_timeout=30))
+    connection = peer.dial_and_prove()
+    peer.pass_time(100)
+    connection.send(b"anybody?", peer.now)
+    peer.pass_time(29.9)
+    assert connection.state == "CONNECTED"
+    peer.pass_time(0.2)
+    (closed,) = peer.take_events()
+    assert (closed.reason, closed.undelivered) == (CloseReason.TIMED_OUT, 8)
+    assert len(peer.endpoint) == 0
+    assert peer.endpoint.next_timeout() is None
+
+
+def test_a_peer_that_acknowledges_something_now_and_then_is_there() -> None:
+    peer = Peer(UtpConfig(peer_timeout=30))
+    connection = peer.dial_and_prove()
+    connection.send(bytes(6 * SEGMENT), peer.now)
+    first = peer.take()[0].seq_nr
+    for acknowledged in range(6):
+        peer.pass_time(29)
+        peer.state(ack_nr=first + acknowledged)
+    assert connection.state == "CONNECTED"
+    assert connection.unacknowledged == 0
+
+
+def test_silence_alone_ends_nothing() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    peer.pass_time(7 * 86400)
+    assert connection.state == "CONNECTED"
+
+
+def test_without_keepalive_an_idle_connection_has_no_timer() -> None:
+    peer = Peer(UtpConfig(keepalive=None))
+    connection = peer.dial_and_prove()
+    assert peer.endpoint.next_timeout() is None
+    assert connection.next_timer is None
+    assert peer.endpoint.next_timer is None
+    peer.pass_time(1000)
+    assert peer.take() == []
+
+
+def test_timers_have_names() -> None:
+    peer = Peer()
+    connection = peer.endpoint.connect(peer.remote, peer.now)
+    peer.take()
+    assert connection.next_timer == peer.endpoint.next_timer == "retransmit"
+    other = Peer()
+    other.dial_and_prove()
+    other.take()
+    assert other.endpoint.next_timer == "keepalive"
+
+
+# Odds and ends.
+
+
+def test_the_context_is_the_programs_own() -> None:
+    connection = Peer().dial_and_prove()
+    assert connection.context is None
+    connection.context = marker = object()
+    assert connection.context is marker
+
+
+def test_a_connection_says_who_it_is() -> None:
+    assert repr(Peer().dial_and_prove()) == "<UtpConnection to ('192.0.2.9', 6881) id 501 CONNECTED>"
+
+
+@pytest.mark.parametrize("now", [math.nan, math.inf, -math.inf, 1e300])
+def test_a_time_that_is_none_is_refused(now: float) -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    for verb in (
+        lambda: connection.send(b"x", now),
+        lambda: connection.read(1, now),
+        lambda: connection.finish(now),
+        lambda: peer.endpoint.handle_timeout(now),
+        lambda: peer.endpoint.receive_datagram(b"", peer.remote, None, now),
+    ):
+        with pytest.raises(ValueError, match="now must be"):
+            verb()
+    assert connection.state == "CONNECTED"
+
+
+def test_time_that_goes_back_stands_still() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    connection.send(b"x", peer.now - 500)
+    (packet,) = peer.take()
+    assert packet.timestamp == int(peer.now * 1e6) & 0xFFFFFFFF
+    assert connection.rtt is None or connection.rtt >= 0
+
+
+def test_a_connection_can_not_be_made_without_an_endpoint() -> None:
+    with pytest.raises(TypeError):
+        UtpConnection()
+
+
+def test_a_connection_that_is_over_is_freed() -> None:
+    class Context:
+        pass
+
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    connection.send(bytes(100_000), peer.now)
+    peer.data(b"early", seq_nr=peer.seq_nr + 3)
+    peer.take()
+    connection.context = context = Context()
+    gone = weakref.ref(context)
+    connection.abort(peer.now)
+    peer.take_events()
+    peer.take()
+    del connection, context
+    gc.collect()
+    assert gone() is None
