@@ -1,7 +1,8 @@
 """Build a source distribution, a wheel from it, and run the tests against that wheel: `make wheel`.
 
 The tests run in a folder of their own with nothing of the repository but the tests, so that what is imported
-is what the wheel installed. The NAT lab, the real peers, the papers and the demo have their turn in `make test`.
+is what the wheel installed. The NAT lab, the real peers, the papers and the demo have their turn in `make
+test`.
 """
 
 import os

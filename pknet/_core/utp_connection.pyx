@@ -372,7 +372,8 @@ cdef class UtpConnection(TimerEntry):
             if self.sender.fin_acknowledged:
                 self.last_words += packet.payload_size
                 if self.last_words > MAX_LAST_WORDS:
-                    # The peer knows that this side has finished and goes on: it has to learn that nobody reads.
+                    # The peer knows that this side has finished and goes on: it has to learn that nobody
+                    # reads.
                     self.emit_reset()
                     return self.end(CloseReason.ABORTED)
         if arrival == ARRIVED_BEYOND_LIMIT:

@@ -18,7 +18,7 @@ from pknet.utp import (
     UtpConfig,
     UtpConnection,
 )
-from tests.utp.peer import DATA, FIN, RESET, SEGMENT, STATE, SYN, Peer, read_all, types_of
+from tests.utp.peer import DATA, FIN, RESET, SEGMENT, STATE, SYN, Peer, read_all
 
 # Opening.
 
