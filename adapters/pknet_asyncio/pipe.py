@@ -120,7 +120,11 @@ class PipeEnd(asyncio.Protocol):
         """Pass on that this side has finished; the other direction goes on."""
         self.is_finished = True
         if self.other.transport is not None and not self.other.is_lost:
-            self.other.transport.write_eof()
+            try:
+                self.other.transport.write_eof()
+            except OSError:
+                # A TCP connection that was reset, which nobody has noticed yet.
+                self._pipe.reset()
         self._pipe.finished()
         return True
 

@@ -42,7 +42,7 @@ class Driver:
     """Joins a machine to UDP sockets; `on_event` is called, under the lock, for each of the machine's events.
 
     Hold `lock` while calling a domain verb of the machine, and call `drain` before letting go of it. What is
-    called under the lock must not wait for anything.
+    called under the lock must not wait for anything. Nothing is received before `start`.
     """
 
     def __init__(self, machine: Machine, socket: UdpSocket, on_event: Callable[[Any], None]) -> None:
@@ -66,9 +66,8 @@ class Driver:
         self._exit_steps: tuple[Callable[[], bool], Callable[[], bool], Callable[[], None]] | None = None
         self._drained = threading.Condition(self.lock)
         self._thread = threading.Thread(target=self._run, name=f"pknet {socket.address}", daemon=True)
+        self._started = False
         self.add_socket(socket)
-        self._thread.start()
-        _drivers.add(self)
 
     @property
     def now(self) -> float:
@@ -79,6 +78,12 @@ class Driver:
     def is_closed(self) -> bool:
         """Whether the sockets are closed."""
         return self._closed
+
+    def start(self) -> None:
+        """Begin, once whoever is told of events is ready for them."""
+        self._thread.start()
+        self._started = True
+        _drivers.add(self)
 
     def add_socket(self, socket: UdpSocket) -> None:
         """Drive one more socket, for datagrams whose `local` is one of its handles."""
@@ -183,11 +188,14 @@ class Driver:
                 self.remove_socket(socket)
             _drivers.discard(self)
             self._drained.notify_all()
-            self._wake()
+            if self._started:
+                self._wake()
+            else:
+                self._release()
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the thread has ended, after `close`. The lock must not be held."""
-        if threading.current_thread() is not self._thread:
+        if self._started and threading.current_thread() is not self._thread:
             self._thread.join(timeout)
 
     def _drain(self) -> None:
@@ -217,9 +225,12 @@ class Driver:
             while not self._closed:
                 self._serve()
         finally:
-            self._selector.close()
-            self._wake_receiver.close()
-            self._wake_sender.close()
+            self._release()
+
+    def _release(self) -> None:
+        self._selector.close()
+        self._wake_receiver.close()
+        self._wake_sender.close()
 
     def _serve(self) -> None:
         """Wait until something is ready or due, and see to it."""

@@ -98,6 +98,7 @@ class Network(NetworkBase):
                 self._signalling = Signalling(node, driver, self.nodes.connect_to_node, self.logger)
                 self._node = node
                 self._spawn("chores", self._do_chores, self._chores)
+                driver.start()
                 self._look_up_this_node()
                 with driver.lock:
                     node.start(self.local_addresses, driver.now)

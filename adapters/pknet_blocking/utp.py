@@ -45,6 +45,7 @@ def create_connection(
         stream = Stream(driver, connection, lambda _: driver.close_when(lambda: not len(endpoint)))
         _deliver_before_exit(driver, endpoint)
         driver.drain()
+    driver.start()
     try:
         stream.wait_open(timeout)
     except BaseException:
@@ -90,6 +91,7 @@ class UtpListener:
         self._driver = Driver(self._endpoint, udp_socket, self._on_event)
         self._changed = threading.Condition(self._driver.lock)
         _deliver_before_exit(self._driver, self._endpoint)
+        self._driver.start()
 
     @property
     def address(self) -> tuple[str, int]:

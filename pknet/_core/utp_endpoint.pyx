@@ -308,7 +308,7 @@ cdef class UtpEndpoint:
         cdef int _attempt
         for _attempt in range(ID_ATTEMPTS):
             receive_id = self.random_u16()
-            if group is None or not any(<uint16_t> (receive_id + shift) in group for shift in (-1, 0, 1)):
+            if group is None or not any((receive_id + shift) & 0xFFFF in group for shift in (-1, 0, 1)):
                 return receive_id
         raise TooManyConnections(f"no connection id is free for {remote!r}")
 

@@ -63,7 +63,7 @@ ROUNDS: Final = 3
 # How long the other side may take to answer a message before the meeting has failed.
 STEP_TIMEOUT: Final = 8.0
 # How long a program may take to open a signalling channel.
-CONNECT_TIMEOUT: Final = 30.0
+CONNECT_TIMEOUT: Final = 20.0
 # Dies at the first router behind the sender's own NAT.
 OPENER_TTL: Final = 2
 # How much later than half a round trip the initiator's checks begin in round 0: the responder's, which find

@@ -313,10 +313,12 @@ class Node(StreamOwner):
             self.rendezvous_server.handle_timeout(now)
         while self._openings and next(iter(self._openings.values())) <= now:
             stream = next(iter(self._openings))
+            self._end_opening(stream)
             self._stats.timed_out_streams += 1
             stream.fail("it did not open in time", now)
         while self._closings and next(iter(self._closings.values())) <= now:
-            next(iter(self._closings)).abort(now)
+            stream, _ = self._closings.popitem(last=False)
+            stream.abort(now)
 
     def next_timeout(self) -> float | None:
         """Return when `handle_timeout` is due."""

@@ -57,6 +57,7 @@ if TYPE_CHECKING:
 __all__ = ["SimulatedNode", "SimulatedStream", "echo"]
 
 _READ_SIZE = 1 << 16
+_SEND_SIZE = 1 << 18
 
 
 class SimulatedStream:
@@ -150,9 +151,12 @@ class SimulatedStream:
     def _flush(self) -> None:
         now = self._owner.network.now
         if self.stream.is_open and not self.stream.is_closing:
-            if self._backlog:
-                taken = self.stream.send(bytes(self._backlog[: 1 << 20]), now)
+            while self._backlog:
+                part = bytes(self._backlog[:_SEND_SIZE])
+                taken = self.stream.send(part, now)
                 del self._backlog[:taken]
+                if taken < len(part):
+                    break
             if self._finishing and not self._backlog:
                 self.stream.finish(now)
         self._owner.attachment.kick()

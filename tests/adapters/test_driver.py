@@ -14,7 +14,7 @@ from pknet import Transmit
 from pknet_asyncio.driver import Driver as AsyncioDriver
 from pknet_blocking.driver import Driver as BlockingDriver
 from pknet_io.udp import UdpSocket
-from tests.adapters.harness import until
+from tests.adapters.harness import open_sockets, until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -64,6 +64,8 @@ class Driven:
         self.address = self.socket.address
         make = AsyncioDriver if adapter.name == "asyncio" else BlockingDriver
         self.driver: Any = make(self.machine, self.socket, on_event)
+        if adapter.name == "blocking":
+            self.driver.start()
 
     def __enter__(self) -> Driven:
         return self
@@ -200,6 +202,7 @@ async def test_what_the_kernel_has_no_room_for_is_sent_when_it_has(
 async def test_a_blocking_driver_can_be_closed_by_who_holds_its_lock() -> None:
     udp_socket = UdpSocket.bind("127.0.0.1")
     driver = BlockingDriver(Recorder(), udp_socket, lambda _: None)
+    driver.start()
 
     def close() -> None:
         with driver.lock:
@@ -210,6 +213,15 @@ async def test_a_blocking_driver_can_be_closed_by_who_holds_its_lock() -> None:
     await asyncio.to_thread(thread.join)
     await asyncio.to_thread(driver.join)
     assert driver.is_closed
+
+
+async def test_a_blocking_driver_that_was_never_started_can_be_closed() -> None:
+    before = open_sockets()
+    udp_socket = UdpSocket.bind("127.0.0.1")
+    driver = BlockingDriver(Recorder(), udp_socket, lambda _: None)
+    driver.close()
+    driver.join()
+    assert open_sockets().items() <= before.items()
 
 
 async def test_a_machine_that_raises_does_not_end_a_blocking_driver(caplog: pytest.LogCaptureFixture) -> None:
@@ -224,6 +236,7 @@ async def test_a_machine_that_raises_does_not_end_a_blocking_driver(caplog: pyte
     udp_socket = UdpSocket.bind("127.0.0.1")
     address = udp_socket.address
     driver = BlockingDriver(machine, udp_socket, lambda _: None)
+    driver.start()
     with caplog.at_level(logging.ERROR):
         send(address, b"bad")
         await until(lambda: machine.receive_datagram == receive)

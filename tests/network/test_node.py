@@ -637,6 +637,14 @@ def test_a_program_that_knows_no_way_to_a_node_ends_the_dial_in_its_own_words() 
     assert stream.failure == "no rendezvous node is known that could introduce it"
 
 
+def test_a_program_that_never_opens_a_signalling_stream_fails_the_dial_in_words_that_say_so() -> None:
+    world = World("cone", "cone")
+    world.client.open_signalling = lambda number, node_id: None  # type: ignore[method-assign]
+    stream = world.client.connect(NodeInfo(world.server.node_id))
+    assert world.wait(lambda: stream.closed, 31)
+    assert stream.failure == "no signalling channel to the node could be opened in time"
+
+
 def test_words_for_meetings_that_are_gone_are_ignored() -> None:
     node = make_node()
     node.signalling_opened(77, 1.0)
