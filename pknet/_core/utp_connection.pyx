@@ -367,6 +367,8 @@ cdef class UtpConnection(TimerEntry):
             packet.seq_nr, packet.payload, packet.payload_size, hint, packet.type == ST_FIN
         )
         self.ack_needed = True
+        if self.reader_gone:
+            self.receiving.clear()
         if self.reader_gone and packet.payload_size and arrival != ARRIVED_TWICE:
             self.shared.counters.unread += 1
             if self.sender.fin_acknowledged:
@@ -383,9 +385,7 @@ cdef class UtpConnection(TimerEntry):
             self.packets_duplicated += 1
             return True
         self.bytes_received += packet.payload_size
-        if self.reader_gone:
-            self.receiving.clear()
-        elif self.receiving.readable() and not self.data_told:
+        if self.receiving.readable() and not self.data_told:
             self.data_told = True
             self.shared.tell(DataReceived(self))
         if self.receiving.finished and not self.eof_told:

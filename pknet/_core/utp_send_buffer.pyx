@@ -22,6 +22,9 @@ cdef enum:
     # The most packets in one run of packets sent again.
     MAX_LOST_RUN = 64
 
+# What sums of times may be wrong by.
+cdef double ROUNDING = 1e-6
+
 
 cdef class SendBuffer:
     """Payload between the program and the peer's acknowledgement."""
@@ -112,7 +115,7 @@ cdef class SendBuffer:
             self.in_flight_bytes -= packet.size
         if packet.transmissions == 1:
             result.rtt = rtt
-        elif rtt < least_rtt:
+        elif rtt < least_rtt - ROUNDING:
             # It was the first copy that arrived, and the second one says nothing (RFC 8985 section 6.2, step
             # 2).
             return

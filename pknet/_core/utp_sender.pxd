@@ -8,7 +8,6 @@ from pknet._core.utp_rtt cimport RttEstimator
 from pknet._core.utp_send_buffer cimport Acknowledged, SendBuffer
 from pknet._core.utp_timers cimport TimerTable
 
-
 cdef class Sender:
     cdef UtpConfig config
     cdef TimerTable timers

@@ -74,16 +74,12 @@ cdef class Sender:
         cdef SendBuffer buffer = self.buffer
         cdef Acknowledged result
         cdef bint window_was_full = self.window_is_full()
+        cdef bint was_recovering = self.recovering
         buffer.acknowledge(
             packet.ack_nr, packet.selective_ack, packet.selective_ack_size, self.rtt.least, now, &result
         )
         if result.rtt >= 0:
             self.rtt.sample(result.rtt)
-        if result.packets:
-            self.timers.at[GIVE_UP] = INFINITY
-            if packet.timestamp_difference != NO_SAMPLE and packet.timestamp_difference != NO_SAMPLE_EITHER:
-                self.congestion.on_delay(packet.timestamp_difference, max(result.rtt, <double> 0), now)
-            self.congestion.on_ack(result.bytes, self.rtt.smoothed, window_was_full, now)
         if result.advanced:
             self.duplicate_acks = 0
             self.timers.at[RETRANSMIT] = self.timers.at[TAIL] = INFINITY
@@ -96,7 +92,13 @@ cdef class Sender:
         if self.tail_probed:
             self.answer_tail_probe(packet, result.advanced, now)
         if result.packets:
+            self.timers.at[GIVE_UP] = INFINITY
             self.detect_loss(now)
+            if packet.timestamp_difference != NO_SAMPLE and packet.timestamp_difference != NO_SAMPLE_EITHER:
+                self.congestion.on_delay(packet.timestamp_difference, max(result.rtt, <double> 0), now)
+            if was_recovering or not self.recovering:
+                # What showed a loss does not make the window grow again.
+                self.congestion.on_ack(result.bytes, self.rtt.smoothed, window_was_full, now)
         if packet.ack_nr == <uint16_t> (buffer.first - 1):
             self.take_window(packet)
         if result.fin:

@@ -289,7 +289,7 @@ def test_the_last_fin_is_acknowledged_again_for_a_while_and_then_unknown() -> No
         assert [(packet.type, packet.ack_nr) for packet in peer.take()] == [(STATE, peer.seq_nr - 1)]
     peer.state()
     assert peer.take() == []
-    peer.pass_time(5)
+    peer.pass_time(10)
     assert len(peer.endpoint) == 0
     peer.fin(seq_nr=peer.seq_nr - 1)
     assert [packet.type for packet in peer.take()] == [RESET]

@@ -116,6 +116,14 @@ def test_ids_in_use_with_a_peer_are_not_used_again() -> None:
     assert repr(second).split()[5:6] == ["512"]
 
 
+@pytest.mark.parametrize("ids", [("0000", "ffff", "0001", "0002"), ("ffff", "0000", "fffe", "0002")])
+def test_ids_wrap_when_they_are_compared(ids: tuple[str, ...]) -> None:
+    tokens = iter([bytes.fromhex(ids[0]), b"nr", *map(bytes.fromhex, ids[1:]), b"nr"])
+    endpoint = UtpEndpoint(lambda _: next(tokens))
+    endpoint.connect(REMOTE, 1.0)
+    assert "id 2 " in repr(endpoint.connect(REMOTE, 1.0))
+
+
 def test_a_dial_fails_when_no_id_is_free() -> None:
     endpoint = UtpEndpoint(lambda _: b"\x01\x00")
     endpoint.connect(REMOTE, 1.0)
