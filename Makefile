@@ -22,7 +22,7 @@ $(VENV)/ready: pyproject.toml
 
 $(VENV)/built: $(VENV)/ready $(SOURCES)
 	@echo "Building pknet"
-	$(BIN)/python -m pip install --quiet --no-build-isolation --editable .
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-build-isolation --editable .
 	@touch $@
 
 # The main job, with no root and no configuration; NAT=cone,cone (as root on Linux) does it across two NATs.

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from pknet.nat import Mapping, PublicAddress
     from pknet.network import RendezvousInfo
+    from pknet.utp import UtpConfig
     from pknet_io.local import LocalAddress
 
     Address = tuple[str, int]
@@ -82,7 +83,8 @@ class NetworkOptions:
     may come in too. `allow_plain_utp`: whether uTP without TLS may come in, from anybody, as streams with no
     node id; the initiator has to speak first, and not as TLS does (16 03). `introduces`: whether this node is
     a rendezvous for others; then `alternate_port` (None: none) answers STUN too, and tells others how their
-    NAT maps. `stop_timeout`: how many seconds `stop` gives to what is not delivered yet.
+    NAT maps. `stop_timeout`: how many seconds `stop` gives to what is not delivered yet. `utp`: settings of
+    the uTP connections (pknet.utp.UtpConfig), None for those of a node.
     """
 
     host: str = "0.0.0.0"
@@ -94,6 +96,7 @@ class NetworkOptions:
     introduces: bool = False
     alternate_port: int | None = None
     stop_timeout: float = 10.0
+    utp: UtpConfig | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -228,6 +231,7 @@ class NetworkBase:
             allow_plain_utp=options.allow_plain_utp,
             introduces=options.introduces,
             alternate_port=options.alternate_port,
+            utp=options.utp,
         )
         return Node(self.identity, os.urandom, config)
 

@@ -11,8 +11,10 @@ cdef class UtpConfig:
     cdef readonly double max_timeout
     cdef readonly double peer_timeout
     cdef readonly object keepalive
-    # The same as a number, infinite for None.
+    cdef readonly object idle_timeout
+    # The same as numbers, infinite for None.
     cdef double keepalive_interval
+    cdef double idle_time
     cdef readonly Py_ssize_t max_connections
     cdef readonly Py_ssize_t max_half_open
     cdef readonly int max_resets_per_second

@@ -11,6 +11,7 @@ class UtpConfig:
     max_timeout: float
     peer_timeout: float
     keepalive: float | None
+    idle_timeout: float | None
     max_connections: int
     max_half_open: int
     max_resets_per_second: int
@@ -32,6 +33,7 @@ class UtpConfig:
         max_timeout: float = 60.0,
         peer_timeout: float = 30.0,
         keepalive: float | None = 29.0,
+        idle_timeout: float | None = 120.0,
         max_connections: int = 65536,
         max_half_open: int = 1024,
         max_resets_per_second: int = 100,

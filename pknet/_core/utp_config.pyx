@@ -25,8 +25,9 @@ cdef class UtpConfig:
     long an incoming connection may stay unproven; libutp's initiator, if it has nothing to say, proves itself
     by its keepalive after 29 seconds. `initial_timeout`, `min_timeout`, `max_timeout`: bounds of the
     retransmission timer (RFC 6298). `peer_timeout`: how long a peer that owes an acknowledgement may be
-    silent. `keepalive`: interval of packets on an idle connection, None for none. `max_connections`: beyond
-    it a SYN is dropped. `max_half_open`: beyond it the oldest half-open connection makes room.
+    silent. `keepalive`: interval of packets on an idle connection, None for none. `idle_timeout`: how long a
+    peer that owes nothing may be silent; from half of it on it is asked whether it is there; None for as long
+    as it likes. `max_connections`: beyond it a SYN is dropped. `max_half_open`: beyond it the oldest half-open connection makes room.
     `max_resets_per_second`: how often strangers are told that a connection is unknown. `accept`: whether SYNs
     are answered. `nagle`: hold back a partial packet while others are in flight (RFC 896).
 
@@ -48,6 +49,7 @@ cdef class UtpConfig:
         double max_timeout=60.0,
         double peer_timeout=30.0,
         keepalive=29.0,
+        idle_timeout=120.0,
         Py_ssize_t max_connections=65536,
         Py_ssize_t max_half_open=1024,
         int max_resets_per_second=100,
@@ -66,8 +68,9 @@ cdef class UtpConfig:
         for time in (ledbat_target, connect_timeout, half_open_timeout, min_timeout, peer_timeout):
             if not SHORTEST_TIME <= time < 1e9:
                 raise ValueError(f"times must be at least {SHORTEST_TIME} seconds, not {time}")
-        if keepalive is not None and not SHORTEST_TIME <= keepalive < 1e9:
-            raise ValueError(f"keepalive must be at least {SHORTEST_TIME} seconds or None, not {keepalive}")
+        for name, time in (("keepalive", keepalive), ("idle_timeout", idle_timeout)):
+            if time is not None and not SHORTEST_TIME <= time < 1e9:
+                raise ValueError(f"{name} must be at least {SHORTEST_TIME} seconds or None, not {time}")
         if max_connections < 1 or max_half_open < 1 or max_resets_per_second < 0:
             raise ValueError("limits must be positive")
         self.max_datagram = max_datagram
@@ -82,7 +85,9 @@ cdef class UtpConfig:
         self.max_timeout = max_timeout
         self.peer_timeout = peer_timeout
         self.keepalive = keepalive
+        self.idle_timeout = idle_timeout
         self.keepalive_interval = INFINITY if keepalive is None else keepalive
+        self.idle_time = INFINITY if idle_timeout is None else idle_timeout
         self.max_connections = max_connections
         self.max_half_open = max_half_open
         self.max_resets_per_second = max_resets_per_second

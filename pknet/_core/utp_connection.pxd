@@ -46,6 +46,7 @@ cdef class UtpConnection(TimerEntry):
     # Bytes that came after `close` when the peer knew of it.
     cdef Py_ssize_t last_words
     cdef double last_sent
+    cdef double last_heard
     cdef readonly unsigned long long bytes_received
     cdef readonly unsigned long long packets_sent
     cdef readonly unsigned long long packets_received
@@ -69,6 +70,8 @@ cdef class UtpConnection(TimerEntry):
     cdef bint emit_syn(self) except False
     cdef bint emit_reset(self) except False
     cdef bint emit_state(self, uint16_t ack_nr) except False
+    cdef bint emit_question(self) except False
+    cdef double next_keepalive(self) noexcept
     cdef bint arrange_timers(self) except False
     cdef bint fire_timers(self) except False
     cdef bint give_up(self) except False

@@ -16,11 +16,11 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 from pknet._core.transmit cimport Transmit
 from pknet._core.utp_packet cimport (
-    HEADER_SIZE, MAX_SELECTIVE_ACK, ST_FIN, ST_RESET, ST_STATE, ST_SYN, bare_packet, seq_distance,
+    HEADER_SIZE, MAX_SELECTIVE_ACK, ST_DATA, ST_FIN, ST_RESET, ST_STATE, ST_SYN, bare_packet, seq_distance,
     state_packet,
 )
 from pknet._core.utp_receive_buffer cimport ARRIVED_BEYOND_LIMIT, ARRIVED_TWICE, Arrival
-from pknet._core.utp_timers cimport GIVE_UP, KEEPALIVE, LINGER, PROVE, RETRANSMIT
+from pknet._core.utp_timers cimport GIVE_UP, IDLE, KEEPALIVE, LINGER, PROVE, RETRANSMIT
 
 from pknet._core.utp_events import (
     CloseReason, ConnectionAccepted, ConnectionClosed, ConnectionOpened, DataReceived, EofReceived,
@@ -37,6 +37,8 @@ cdef enum:
     MAX_LAST_WORDS = 64
     # How often an initiator that has nothing to say acknowledges the SYN-ACK again.
     MAX_PROOFS = 4
+    # How often a silent peer is asked whether it is there before it is taken for gone.
+    QUESTIONS = 4
 
 # The least time for which the last FIN is acknowledged again.
 cdef double LINGER_TIME = 2.0
@@ -58,7 +60,7 @@ cdef class UtpConnection(TimerEntry):
         self.timers = TimerTable()
         self.sender = Sender(shared.config, self.timers, max_datagram)
         self.receiving = ReceiveBuffer(shared.config.receive_buffer)
-        self.last_sent = shared.now
+        self.last_sent = self.last_heard = shared.now
 
     # The program's verbs.
 
@@ -277,6 +279,7 @@ cdef class UtpConnection(TimerEntry):
         self.sender.start(self.sender.buffer.next, packet.wnd_size)
         self.timestamp_difference = self.shared.wire_time() - packet.timestamp if packet.timestamp else 0
         self.packets_received += 1
+        self.last_heard = self.shared.now
         self.sender.rtt.backoff = 0
         if self.syn_transmissions == 1:
             self.sender.rtt.sample(self.shared.now - self.syn_sent_at)
@@ -317,6 +320,8 @@ cdef class UtpConnection(TimerEntry):
         if self.state == SYN_RECEIVED and not self.prove(packet):
             return True
         self.packets_received += 1
+        self.last_heard = self.shared.now
+        self.timers.at[IDLE] = INFINITY
         if packet.timestamp:
             self.timestamp_difference = self.shared.wire_time() - packet.timestamp
         if self.state == CLOSED:
@@ -506,7 +511,21 @@ cdef class UtpConnection(TimerEntry):
         packet = state_packet(&header, self.sender.buffer.next, mask, size)
         return self.emit(packet, PyBytes_GET_SIZE(packet) - HEADER_SIZE)
 
+    cdef bint emit_question(self) except False:
+        """Send what a peer that is there answers at once: a DATA that it has had (as TCP's keepalive does)."""
+        cdef HeaderFields header
+        self.header_fields(&header)
+        return self.emit(bare_packet(ST_DATA, &header, self.sender.buffer.first - 1), 0)
+
     # Timers.
+
+    cdef double next_keepalive(self) noexcept:
+        """Return when something has to be sent though there is nothing to send."""
+        cdef double idle = self.shared.config.idle_time
+        return min(
+            self.last_sent + self.shared.config.keepalive_interval,
+            max(self.last_heard + idle / 2, self.last_sent + idle / QUESTIONS / 2),
+        )
 
     cdef bint arrange_timers(self) except False:
         """Set each timer as the state asks, and tell the endpoint's queue the first of them."""
@@ -518,7 +537,7 @@ cdef class UtpConnection(TimerEntry):
                 self.timers.at[GIVE_UP] = INFINITY
             elif self.timers.at[GIVE_UP] == INFINITY:
                 self.timers.at[GIVE_UP] = now + self.shared.config.peer_timeout
-            self.timers.at[KEEPALIVE] = self.last_sent + self.shared.config.keepalive_interval
+            self.timers.at[KEEPALIVE] = self.next_keepalive()
         first = self.timers.first()
         if first == INFINITY:
             return self.shared.timers.cancel(self)
@@ -530,7 +549,7 @@ cdef class UtpConnection(TimerEntry):
         cdef double* at = self.timers.at
         if at[LINGER] <= now:
             return self.leave()
-        if at[GIVE_UP] <= now:
+        if at[GIVE_UP] <= now or at[IDLE] <= now:
             return self.give_up()
         if self.state != SYN_SENT:
             self.sender.fire_timers(now)
@@ -545,8 +564,13 @@ cdef class UtpConnection(TimerEntry):
                 at[PROVE] = now + self.sender.rtt.timeout * (1 << self.proofs)
             self.ack_needed = True
         if at[KEEPALIVE] <= now:
-            # An acknowledgement of the packet before the last: old news, that keeps the path open.
-            self.emit_state(self.receiving.ack_nr - 1)
+            if now < self.last_heard + self.shared.config.idle_time / 2 or self.sender.buffer.outstanding():
+                # An acknowledgement of the packet before the last: old news, that keeps the path open.
+                self.emit_state(self.receiving.ack_nr - 1)
+            else:
+                self.emit_question()
+                if at[IDLE] == INFINITY:
+                    at[IDLE] = now + self.shared.config.idle_time / 2
         self.unsettle()
         return self.arrange_timers()
 

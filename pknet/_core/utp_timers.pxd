@@ -6,6 +6,7 @@ cdef enum:
     PACE
     PROVE
     KEEPALIVE
+    IDLE
     GIVE_UP
     LINGER
     TIMER_COUNT

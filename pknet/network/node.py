@@ -64,6 +64,11 @@ HANDSHAKE_RATE: Final = 20.0
 MAX_SOURCES: Final = 16384
 
 
+def default_utp_config() -> UtpConfig:
+    """Return the settings of a node's uTP: both ends are pknet's, and NATs may forget after 30 s."""
+    return UtpConfig(keepalive=15.0, idle_timeout=60.0)
+
+
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
     """What a program may set for a node.
@@ -72,7 +77,8 @@ class NodeConfig:
     whose holders may too; the set may be changed at any time. `allow_plain_utp`: whether uTP without TLS may
     come in, from anybody, as streams whose `peer` is None; the initiator has to speak first. `introduces`:
     whether this node is a rendezvous for others. `alternate_port`: a second port for STUN, by which others
-    can tell how their NAT maps; None for none.
+    can tell how their NAT maps; None for none. `utp`: settings of the node's connections; by default those
+    of UtpConfig with a keepalive every 15 s and an idle_timeout of 60 s.
 
     Raises ValueError for a secret of another size.
     """
@@ -122,7 +128,7 @@ class Node(StreamOwner):
         self.identity = identity
         self.token_bytes = token_bytes
         self.config = config or NodeConfig()
-        self.utp = UtpEndpoint(token_bytes, self.config.utp or UtpConfig(keepalive=15.0))
+        self.utp = UtpEndpoint(token_bytes, self.config.utp or default_utp_config())
         self.streams: set[NodeStream] = set()
         """The streams between programs that are open."""
         self.sockets = NodeSockets(token_bytes, self.tell)

@@ -38,6 +38,7 @@ def test_an_endpoint_has_its_settings(accept: bool) -> None:
         {"half_open_timeout": 0.0},
         {"peer_timeout": float("inf")},
         {"keepalive": 0.0},
+        {"idle_timeout": 0.0},
         {"keepalive": 1e-300},
         {"keepalive": float("nan")},
         {"max_connections": 0},

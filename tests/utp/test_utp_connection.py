@@ -8,6 +8,7 @@ from array import array
 import pytest
 
 from pknet.errors import PknetError, StateError
+from pknet.testing import Link
 from pknet.utp import (
     CloseReason,
     ConnectionClosed,
@@ -18,6 +19,7 @@ from pknet.utp import (
     UtpConfig,
     UtpConnection,
 )
+from tests.utp.flow import Flow, Program
 from tests.utp.peer import DATA, FIN, RESET, SEGMENT, STATE, SYN, Peer, read_all
 
 # Opening.
@@ -451,8 +453,9 @@ def test_a_half_closed_connection_may_stay_so() -> None:
     connection = peer.dial_and_prove()
     connection.finish(peer.now)
     peer.take()
-    peer.state()
-    peer.pass_time(3600)
+    for _ in range(60):
+        peer.state()
+        peer.pass_time(60)
     peer.data(b"at last")
     assert connection.read(100, peer.now) == b"at last"
 
@@ -486,15 +489,69 @@ def test_a_peer_that_acknowledges_something_now_and_then_is_there() -> None:
     assert connection.unacknowledged == 0
 
 
-def test_silence_alone_ends_nothing() -> None:
-    peer = Peer()
+@pytest.mark.parametrize("dialled_by", ["endpoint", "peer"])
+def test_a_silent_peer_is_asked_whether_it_is_there_and_then_taken_for_gone(dialled_by: str) -> None:
+    peer = Peer(UtpConfig(keepalive=None, idle_timeout=80))
+    connection = peer.answer_dial() if dialled_by == "endpoint" else peer.dial_and_prove()
+    next_seq_nr = connection.unacknowledged + (peer.ack_nr + 1)
+    peer.data(b"heard")
+    peer.take()
+    heard = peer.now
+    peer.take_events()
+    peer.pass_time(79.9)
+    questions = [(time - heard, packet) for time, packet in peer.sent if time > heard]
+    assert [time for time, _ in questions] == pytest.approx([40, 50, 60, 70])
+    for _, question in questions:
+        # A DATA that has been received is answered at once by every program: by an acknowledgement.
+        assert (question.type, question.payload) == (DATA, b"")
+        assert question.seq_nr == (next_seq_nr - 1) & 0xFFFF
+    peer.pass_time(0.2)
+    (closed,) = peer.take_events()
+    assert (closed.reason, closed.undelivered) == (CloseReason.TIMED_OUT, 0)
+    assert peer.endpoint.next_timeout() is None
+
+
+def test_a_peer_that_answers_when_it_is_asked_is_there() -> None:
+    peer = Peer(UtpConfig(keepalive=None, idle_timeout=80))
     connection = peer.dial_and_prove()
-    peer.pass_time(7 * 86400)
+    for _ in range(1000):
+        peer.pass_time(75)
+        peer.state()
     assert connection.state == "CONNECTED"
 
 
+def test_two_endpoints_with_nothing_to_say_hear_of_each_other() -> None:
+    for config in (UtpConfig(), UtpConfig(keepalive=None), UtpConfig(keepalive=5, idle_timeout=None)):
+        flow = Flow(Program(), Program(), Link(latency=0.05, loss=0.02), config=config)
+        flow.near.write = flow.far.write = lambda: None  # type: ignore[method-assign]
+        flow.run(86400)
+        assert flow.dialled.state == "CONNECTED"
+        assert flow.near.closed is flow.far.closed is None
+
+
+def test_a_computer_that_slept_asks_before_it_takes_its_peer_for_gone() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    peer.take()
+    peer.now += 86400
+    peer.endpoint.handle_timeout(peer.now)
+    assert [packet.type for packet in peer.take()] == [DATA]
+    peer.pass_time(10)
+    peer.state()
+    peer.pass_time(55)
+    assert connection.state == "CONNECTED"
+
+
+def test_a_peer_may_be_silent_for_ever_if_the_program_wants_that() -> None:
+    peer = Peer(UtpConfig(idle_timeout=None))
+    connection = peer.dial_and_prove()
+    peer.pass_time(7 * 86400)
+    assert connection.state == "CONNECTED"
+    assert {packet.type for packet in peer.take()} == {STATE}
+
+
 def test_without_keepalive_an_idle_connection_has_no_timer() -> None:
-    peer = Peer(UtpConfig(keepalive=None))
+    peer = Peer(UtpConfig(keepalive=None, idle_timeout=None))
     connection = peer.dial_and_prove()
     assert peer.endpoint.next_timeout() is None
     assert connection.next_timer is None
