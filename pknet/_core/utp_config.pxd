@@ -3,7 +3,9 @@ cdef class UtpConfig:
     cdef readonly Py_ssize_t max_datagram_ipv6
     cdef readonly Py_ssize_t receive_buffer
     cdef readonly Py_ssize_t send_buffer
+    cdef readonly str congestion_control
     cdef readonly double ledbat_target
+    cdef readonly object ledbat_gain
     cdef readonly double connect_timeout
     cdef readonly double half_open_timeout
     cdef readonly double initial_timeout

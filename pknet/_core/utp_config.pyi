@@ -3,7 +3,9 @@ class UtpConfig:
     max_datagram_ipv6: int
     receive_buffer: int
     send_buffer: int
+    congestion_control: str
     ledbat_target: float
+    ledbat_gain: float | None
     connect_timeout: float
     half_open_timeout: float
     initial_timeout: float
@@ -25,7 +27,9 @@ class UtpConfig:
         max_datagram_ipv6: int = 1232,
         receive_buffer: int = ...,
         send_buffer: int = ...,
+        congestion_control: str = "ledbat",
         ledbat_target: float = 0.1,
+        ledbat_gain: float | None = None,
         connect_timeout: float = 20.0,
         half_open_timeout: float = 35.0,
         initial_timeout: float = 1.0,

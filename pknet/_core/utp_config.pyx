@@ -11,6 +11,8 @@ cdef enum:
     # The longest datagram that UDP over IPv4 has.
     MAX_MAX_DATAGRAM = 65507
 
+CONTROLLERS = ("ledbat", "ledbat++", "cubic", "bbr")
+
 # Shorter times drown in the rounding of a clock that has run for years.
 cdef double SHORTEST_TIME = 0.001
 
@@ -20,16 +22,19 @@ cdef class UtpConfig:
 
     `max_datagram`: largest UDP payload sent. `max_datagram_ipv6`: the same where the remote is (host, port)
     with an IPv6 host, if that is less. `receive_buffer`: what a peer may send ahead of the reader, the window
-    that is advertised. `send_buffer`: what `send` takes ahead of the network. `ledbat_target`: queueing delay
-    that LEDBAT aims at (RFC 6817). `connect_timeout`: how long a SYN is repeated. `half_open_timeout`: how
-    long an incoming connection may stay unproven; libutp's initiator, if it has nothing to say, proves itself
-    by its keepalive after 29 seconds. `initial_timeout`, `min_timeout`, `max_timeout`: bounds of the
-    retransmission timer (RFC 6298). `peer_timeout`: how long a peer that owes an acknowledgement may be
-    silent. `keepalive`: interval of packets on an idle connection, None for none. `idle_timeout`: how long a
-    peer that owes nothing may be silent; from half of it on it is asked whether it is there; None for as long
-    as it likes. `max_connections`: beyond it a SYN is dropped. `max_half_open`: beyond it the oldest half-open connection makes room.
-    `max_resets_per_second`: how often strangers are told that a connection is unknown. `accept`: whether SYNs
-    are answered. `nagle`: hold back a partial packet while others are in flight (RFC 896).
+    that is advertised. `send_buffer`: what `send` takes ahead of the network. `congestion_control`: "ledbat",
+    "ledbat++", "cubic" or "bbr"; a connection may be given another. `ledbat_target`: queueing delay that
+    LEDBAT aims at (RFC 6817; the draft of LEDBAT++ has 0.06). `ledbat_gain`: segments that LEDBAT's window
+    may grow by in a round trip (RFC 6817: 1); None for the 3000 bytes of libutp and libtorrent.
+    `connect_timeout`: how long a SYN is repeated. `half_open_timeout`: how long an incoming connection may
+    stay unproven; libutp's initiator, if it has nothing to say, proves itself by its keepalive after 29
+    seconds. `initial_timeout`, `min_timeout`, `max_timeout`: bounds of the retransmission timer (RFC 6298).
+    `peer_timeout`: how long a peer that owes an acknowledgement may be silent. `keepalive`: interval of
+    packets on an idle connection, None for none. `idle_timeout`: how long a peer that owes nothing may be
+    silent; from half of it on it is asked whether it is there; None for as long as it likes.
+    `max_connections`: beyond it a SYN is dropped. `max_half_open`: beyond it the oldest half-open connection
+    makes room. `max_resets_per_second`: how often strangers are told that a connection is unknown. `accept`:
+    whether SYNs are answered. `nagle`: hold back a partial packet while others are in flight (RFC 896).
 
     Raises ValueError if a value makes no sense.
     """
@@ -41,7 +46,9 @@ cdef class UtpConfig:
         Py_ssize_t max_datagram_ipv6=MAX_DATAGRAM_IPV6,
         Py_ssize_t receive_buffer=1 << 20,
         Py_ssize_t send_buffer=1 << 20,
+        str congestion_control not None="ledbat",
         double ledbat_target=0.1,
+        ledbat_gain=None,
         double connect_timeout=20.0,
         double half_open_timeout=35.0,
         double initial_timeout=1.0,
@@ -71,13 +78,19 @@ cdef class UtpConfig:
         for name, time in (("keepalive", keepalive), ("idle_timeout", idle_timeout)):
             if time is not None and not SHORTEST_TIME <= time < 1e9:
                 raise ValueError(f"{name} must be at least {SHORTEST_TIME} seconds or None, not {time}")
+        if ledbat_gain is not None and not 0 < ledbat_gain <= 16:
+            raise ValueError(f"ledbat_gain must be above 0 and at most 16 segments, not {ledbat_gain}")
+        if congestion_control not in CONTROLLERS:
+            raise ValueError(f"congestion_control must be {CONTROLLERS}, not {congestion_control!r}")
         if max_connections < 1 or max_half_open < 1 or max_resets_per_second < 0:
             raise ValueError("limits must be positive")
         self.max_datagram = max_datagram
         self.max_datagram_ipv6 = max_datagram_ipv6
         self.receive_buffer = receive_buffer
         self.send_buffer = send_buffer
+        self.congestion_control = congestion_control
         self.ledbat_target = ledbat_target
+        self.ledbat_gain = ledbat_gain
         self.connect_timeout = connect_timeout
         self.half_open_timeout = half_open_timeout
         self.initial_timeout = initial_timeout

@@ -1,4 +1,4 @@
-"""How much may be in flight: LEDBAT (RFC 6817), as BEP 29 asks.
+"""How much may be in flight: what the controllers have in common, and what they measure.
 
 Delays are microseconds on a circle of 2**32: the two clocks have nothing in common, so only differences mean
 anything, and every comparison is by signed difference.
@@ -8,19 +8,13 @@ from libc.math cimport INFINITY
 from libc.stdint cimport int32_t
 
 cdef enum:
-    # Never below two segments (RFC 6817 section 2.4.2, MIN_CWND).
-    MIN_WINDOW_SEGMENTS = 2
     # RFC 6928: what a fresh connection may send before it has heard anything.
     INITIAL_WINDOW_SEGMENTS = 10
-    # The most a window grows in a round trip, in bytes: the gain of libutp and libtorrent.
-    MAX_INCREASE_PER_RTT = 3000
 
-# Slow start ends at this share of the target (LEDBAT++, draft-irtf-iccrg-ledbat-plus-plus section 4.4).
-cdef double SLOW_START_EXIT = 0.75
-# Share of what queues above the target that is given up in a round trip, and the most of the window that ever
-# is.
-cdef double SHRINK_GAIN = 0.5
-cdef double MAX_SHRINK = 0.5
+# How many times its window a connection may send in a round trip, as Linux has it for TCP: while the window
+# doubles in each of them, and else.
+cdef double SLOW_START_PACING_GAIN = 2.0
+cdef double PACING_GAIN = 1.25
 
 
 cdef inline bint earlier(uint32_t a, uint32_t b) noexcept:
@@ -69,69 +63,91 @@ cdef class DelayHistory:
         return 0 if self.recent_count == 0 else least
 
 
+cdef class MaxFilter:
+    """The largest value of the last `span` units of time, in constant space.
+
+    Three candidates stand for all values, each the largest of those after the one before it (the algorithm is
+    Kathleen Nichols's, as Linux has it in win_minmax).
+    """
+
+    def __cinit__(self, double span):
+        self.span = span
+
+    cdef void add(self, double value, double time) noexcept:
+        cdef int index
+        if value >= self.best[0] or time - self.at[2] > self.span:
+            for index in range(3):
+                self.best[index] = value
+                self.at[index] = time
+            return
+        if value >= self.best[1]:
+            self.best[1] = self.best[2] = value
+            self.at[1] = self.at[2] = time
+        elif value >= self.best[2]:
+            self.best[2] = value
+            self.at[2] = time
+        if time - self.at[0] > self.span:
+            # The best one is too old: the others move up, and maybe twice.
+            self.best[0], self.at[0] = self.best[1], self.at[1]
+            self.best[1], self.at[1] = self.best[2], self.at[2]
+            self.best[2] = value
+            self.at[2] = time
+            if time - self.at[0] > self.span:
+                self.best[0], self.at[0] = self.best[1], self.at[1]
+                self.best[1] = value
+                self.at[1] = time
+        elif self.at[1] == self.at[0] and time - self.at[1] > self.span / 4:
+            # A quarter has passed without a second best: take it from the second quarter.
+            self.best[1] = self.best[2] = value
+            self.at[1] = self.at[2] = time
+        elif self.at[2] == self.at[1] and time - self.at[2] > self.span / 2:
+            self.best[2] = value
+            self.at[2] = time
+
+    cdef double max(self) noexcept:
+        """Return the largest value, 0 if there is none."""
+        return self.best[0]
+
+
 cdef class CongestionController:
-    """A window in bytes and what changes it. The connection calls; subclasses decide. Times are seconds."""
+    """A window and a pace, and what changes them. The sender calls; subclasses decide."""
 
     def __cinit__(self, Py_ssize_t segment, *args):
         self.segment = segment
         self.window = INITIAL_WINDOW_SEGMENTS * segment
-        self.slow_start_threshold = INFINITY
         self.queueing_delay = -1
 
-    cdef void on_delay(self, uint32_t delay, double rtt, double now) noexcept:
-        """Take a one-way delay sample in microseconds, of a packet whose round trip took `rtt` (or 0)."""
+    cdef double pacing_rate(self, double rtt) noexcept:
+        """Return how many bytes a second may leave, where a round trip takes `rtt` seconds."""
+        return (SLOW_START_PACING_GAIN if self.in_slow_start() else PACING_GAIN) * self.window / rtt
 
-    cdef void on_ack(self, Py_ssize_t acked, double rtt, bint window_was_full, double now) noexcept:
-        """Take note that `acked` bytes have arrived; `rtt` is the smoothed round trip, or 0."""
+    cdef bint in_slow_start(self) noexcept:
+        """Return whether the window doubles in each round trip."""
+        return False
+
+    cdef void on_ack(self, const AckSample* sample) noexcept:
+        """Take note of what has arrived."""
 
     cdef void on_loss(self, double now) noexcept:
-        """Take note of loss; called once for all that is lost in a round trip."""
+        """Take note of loss; called once for all that is lost in a round trip, before `on_ack`."""
 
     cdef void on_timeout(self, double now) noexcept:
         """Take note that nothing was acknowledged for a whole retransmission timeout."""
 
+    cdef double least_window(self) noexcept:
+        return MIN_WINDOW_SEGMENTS * self.segment
 
-cdef class Ledbat(CongestionController):
-    """LEDBAT: yields to whatever else fills the bottleneck's queue (RFC 6817), with a slow start.
 
-    It shrinks faster than RFC 6817 asks: by what stands in the queue above the target, a share of it in each
-    round trip, where the gain of the RFC would take seconds to drain what slow start or a slower link has
-    left there.
-    """
+cdef class WindowController(CongestionController):
+    """A controller that grows its window fast below a threshold and with care above it."""
 
-    def __cinit__(self, Py_ssize_t segment, double target):
-        self.history = DelayHistory()
-        self.target = target
+    def __cinit__(self, Py_ssize_t segment, *args):
+        self.slow_start_threshold = INFINITY
 
-    cdef void on_delay(self, uint32_t delay, double rtt, double now) noexcept:
-        self.history.add(delay, now)
-        self.queueing_delay = self.history.queueing() * 1e-6
-        if 0 < rtt < self.queueing_delay:
-            # No packet queues for longer than its round trip; more than that is a clock that jumped.
-            self.queueing_delay = rtt
-
-    cdef void on_ack(self, Py_ssize_t acked, double rtt, bint window_was_full, double now) noexcept:
-        cdef double above = self.queueing_delay - self.target
-        if self.window < self.slow_start_threshold:
-            if self.queueing_delay > SLOW_START_EXIT * self.target:
-                # The queue is well on its way to the target: from here on grow by LEDBAT's own rule.
-                self.slow_start_threshold = self.window
-            elif window_was_full:
-                self.window += acked
-                return
-        if above > 0:
-            if rtt > 0:
-                self.window -= acked * min(SHRINK_GAIN * above / rtt, MAX_SHRINK)
-        elif window_was_full:
-            # A window that the program does not fill says nothing about the path (RFC 6817,
-            # ALLOWED_INCREASE).
-            self.window += min(-above / self.target, <double> 1) * MAX_INCREASE_PER_RTT * acked / self.window
-        self.window = max(self.window, <double> (MIN_WINDOW_SEGMENTS * self.segment))
-
-    cdef void on_loss(self, double now) noexcept:
-        self.window = max(self.window / 2, <double> (MIN_WINDOW_SEGMENTS * self.segment))
-        self.slow_start_threshold = self.window
+    cdef bint in_slow_start(self) noexcept:
+        return self.window < self.slow_start_threshold
 
     cdef void on_timeout(self, double now) noexcept:
-        self.slow_start_threshold = max(self.window / 2, <double> (MIN_WINDOW_SEGMENTS * self.segment))
-        self.window = MIN_WINDOW_SEGMENTS * self.segment
+        # RFC 5681 section 3.1, equation 4 and what follows.
+        self.slow_start_threshold = max(self.window / 2, self.least_window())
+        self.window = self.least_window()

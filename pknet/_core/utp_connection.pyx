@@ -182,6 +182,15 @@ cdef class UtpConnection(TimerEntry):
         return self.sender.rtt.smoothed or None
 
     @property
+    def congestion_control(self):
+        """The name of the congestion controller; may be set at any time, to another that UtpConfig knows."""
+        return self.sender.congestion_name
+
+    @congestion_control.setter
+    def congestion_control(self, name):
+        self.sender.use_controller(name)
+
+    @property
     def congestion_window(self):
         """How many bytes the congestion controller allows in flight."""
         return <Py_ssize_t> self.sender.congestion.window

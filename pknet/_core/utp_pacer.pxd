@@ -1,5 +1,5 @@
 cdef class Pacer:
-    # Bytes a second; 0 before a round trip is known.
+    # Bytes of payload a second; 0 before a round trip is known.
     cdef double rate
     # Bytes that may leave now, never more than `burst`; below 0 after a packet that was longer than the
     # credit.
@@ -7,7 +7,5 @@ cdef class Pacer:
     cdef double burst
     cdef double refilled_at
 
-    cdef void refill(
-        self, double window, double rtt, bint in_slow_start, Py_ssize_t segment, double now
-    ) noexcept
+    cdef void refill(self, double rate, Py_ssize_t segment, double now) noexcept
     cdef double next_departure(self) noexcept

@@ -26,8 +26,8 @@ cdef enum:
     # Packets past a missing one are kept, whatever they hold, up to one for each so many bytes of the limit.
     BYTES_PER_EARLY = 512
     MIN_REORDER_LIMIT = 1024
-    # Far below half of the sequence numbers, so that early and late can't be confused.
-    MAX_REORDER_LIMIT = 1 << 14
+    # Below half of the sequence numbers, so that early and late can't be confused.
+    MAX_REORDER_LIMIT = 24576
     FIRST_EARLY_SLOTS = 32
     # Early packets are kept beyond the limit, up to this share of it.
     SHARE_BEYOND_LIMIT = 4

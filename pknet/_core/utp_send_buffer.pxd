@@ -8,6 +8,8 @@ cdef enum:
     SACKED = 1
     LOST = 2
     IS_FIN = 4
+    # Sent while the program, or the peer's window, gave no more to send.
+    IS_LIMITED = 8
 
 
 # A packet that has a sequence number and is not acknowledged. Its payload stays where it was first written
@@ -15,6 +17,11 @@ cdef enum:
 cdef struct SentPacket:
     PyObject* run
     double sent_at
+    # As they were when it was sent (draft-cheng-iccrg-delivery-rate-estimation: P.delivered,
+    # P.delivered_time, P.first_sent_time).
+    double delivered
+    double delivered_at
+    double first_sent_at
     uint32_t offset
     uint16_t size
     uint8_t transmissions
@@ -29,6 +36,14 @@ cdef struct Acknowledged:
     bint fin
     # Round trip of the newest packet that was sent only once (Karn), or -1.
     double rtt
+    # Bytes a second at which the path delivered what was in flight with the newest packet, 0 if that isn't
+    # known; whether there was not enough to send to find out; and what had been delivered when that packet
+    # left, -1 if none has arrived.
+    double rate
+    bint rate_is_low
+    double delivered_before
+    double delivered_before_at
+    double send_time
 
 
 cdef class SendBuffer:
@@ -53,6 +68,21 @@ cdef class SendBuffer:
     cdef double newest_sent_at
     cdef uint16_t newest_seq_nr
     cdef double newest_rtt
+    # When the newest packet was sent of those taken for lost that nobody has reacted to.
+    cdef double newest_lost_at
+    # The last packet, by number, of those that have arrived; whether one that was sent once has arrived after
+    # a later one (RFC 8985: RACK.fack, RACK.reordering_seen); whether one was sent again in vain since this
+    # was last asked.
+    cdef uint16_t highest_arrived
+    cdef bint reorders
+    cdef bint resent_in_vain
+    # Bytes that have arrived, and when the last of them were heard of (C.delivered, C.delivered_time). When
+    # the packet left after which the flight is measured (C.first_sent_time).
+    cdef double delivered
+    cdef double delivered_at
+    cdef double first_sent_at
+    # Until so many bytes have arrived, there was not enough to send; 0 if there was (C.app_limited).
+    cdef double limited_until
 
     cdef void start(self, uint16_t seq_nr) noexcept
     cdef Py_ssize_t outstanding(self) noexcept
@@ -62,6 +92,9 @@ cdef class SendBuffer:
         Acknowledged* result
     ) noexcept
     cdef void note_arrival(self, uint16_t seq_nr, double least_rtt, double now, Acknowledged* result) noexcept
+    cdef void measure_rate(self, double least_rtt, double now, Acknowledged* result) noexcept
+    cdef void note_limited(self) noexcept
+    cdef void stamp(self, SentPacket* packet, double now) noexcept
     cdef Py_ssize_t find_lost(self, double reordering, double now, double* next_time) noexcept
     cdef Py_ssize_t mark_lost(self, uint16_t seq_nr) noexcept
     cdef void mark_all_lost(self) noexcept

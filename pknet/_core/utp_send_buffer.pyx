@@ -31,7 +31,7 @@ cdef class SendBuffer:
 
     def __cinit__(self):
         self.pending = ByteQueue()
-        self.newest_sent_at = -INFINITY
+        self.newest_sent_at = self.newest_lost_at = -INFINITY
 
     def __dealloc__(self):
         cdef uint16_t seq_nr = self.first
@@ -44,6 +44,7 @@ cdef class SendBuffer:
     cdef void start(self, uint16_t seq_nr) noexcept:
         """Set the first sequence number to use."""
         self.first = self.next = self.lost_from = seq_nr
+        self.highest_arrived = seq_nr - 1
 
     cdef Py_ssize_t outstanding(self) noexcept:
         """Return how many packets are not acknowledged in order."""
@@ -69,7 +70,8 @@ cdef class SendBuffer:
         cdef SentPacket* packet
         result.packets = result.bytes = 0
         result.advanced = result.fin = False
-        result.rtt = -1
+        result.rtt = result.delivered_before = -1
+        result.rate = 0
         if in_order > self.outstanding():
             # Older than the last one.
             in_order = 0
@@ -99,6 +101,8 @@ cdef class SendBuffer:
                     packet.flags |= SACKED
                     self.sacked_count += 1
                     self.sacked_bytes += packet.size
+        if result.packets:
+            self.measure_rate(least_rtt, now, result)
 
     cdef void note_arrival(
         self, uint16_t seq_nr, double least_rtt, double now, Acknowledged* result
@@ -108,6 +112,7 @@ cdef class SendBuffer:
         cdef double rtt = now - packet.sent_at
         result.packets += 1
         result.bytes += packet.size
+        self.delivered += packet.size
         if packet.flags & LOST:
             packet.flags &= <uint8_t> ~LOST
             self.lost_count -= 1
@@ -115,24 +120,69 @@ cdef class SendBuffer:
             self.in_flight_bytes -= packet.size
         if packet.transmissions == 1:
             result.rtt = rtt
+            if seq_before(seq_nr, self.highest_arrived):
+                self.reorders = True
         elif rtt < least_rtt - ROUNDING:
             # It was the first copy that arrived, and the second one says nothing (RFC 8985 section 6.2, step
             # 2).
+            self.resent_in_vain = True
             return
+        if seq_before(self.highest_arrived, seq_nr):
+            self.highest_arrived = seq_nr
         if packet.sent_at > self.newest_sent_at or (
             packet.sent_at == self.newest_sent_at and seq_before(self.newest_seq_nr, seq_nr)
         ):
             self.newest_sent_at = packet.sent_at
             self.newest_seq_nr = seq_nr
             self.newest_rtt = rtt
+        if packet.delivered >= result.delivered_before:
+            result.delivered_before = packet.delivered
+            result.delivered_before_at = packet.delivered_at
+            result.send_time = packet.sent_at - packet.first_sent_at
+            result.rate_is_low = (packet.flags & IS_LIMITED) != 0
+            self.first_sent_at = packet.sent_at
+
+    cdef void measure_rate(self, double least_rtt, double now, Acknowledged* result) noexcept:
+        """Find the rate of delivery: what arrived since the newest packet left, by how long that took.
+
+        The longer of the times between the two sendings and between the two acknowledgements, so that neither
+        a burst nor acknowledgements that come together make it too high (section 3.1.2 and 3.3).
+        """
+        cdef double time
+        self.delivered_at = now
+        if self.limited_until and self.delivered > self.limited_until:
+            self.limited_until = 0
+        if result.delivered_before < 0:
+            return
+        time = max(now - result.delivered_before_at, result.send_time)
+        if time > 0 and time >= least_rtt - ROUNDING:
+            result.rate = (self.delivered - result.delivered_before) / time
+
+    cdef void note_limited(self) noexcept:
+        """Note that what is in flight is all there was to send, so that its rate is none of the path's."""
+        self.limited_until = max(self.delivered + self.in_flight_bytes, <double> 1)
+
+    cdef void stamp(self, SentPacket* packet, double now) noexcept:
+        """Note on a packet that leaves now what its arrival will be measured by."""
+        if self.in_flight_bytes == 0:
+            self.first_sent_at = self.delivered_at = now
+        packet.sent_at = now
+        packet.first_sent_at = self.first_sent_at
+        packet.delivered_at = self.delivered_at
+        packet.delivered = self.delivered
+        if self.limited_until:
+            packet.flags |= IS_LIMITED
+        else:
+            packet.flags &= <uint8_t> ~IS_LIMITED
 
     # Loss.
 
     cdef Py_ssize_t find_lost(self, double reordering, double now, double* next_time) noexcept:
         """Mark what must be lost given what has arrived, and return how many packets that are.
 
-        A packet is lost if three of those after it have arrived (RFC 6675), or if one that was sent later
-        has, and `reordering` seconds have passed since it should have (RFC 8985 section 6.2, step 5).
+        A packet is lost if three of those after it have arrived (RFC 6675), unless the path is known to
+        reorder; or if one that was sent later has, and `reordering` seconds have passed since it should have
+        (RFC 8985 section 6.2, step 5).
         `next_time` is when more will be lost if nothing comes, infinite if nothing will.
         """
         cdef Py_ssize_t later = self.sacked_count
@@ -147,7 +197,7 @@ cdef class SendBuffer:
                 later -= 1
             elif packet.flags & LOST:
                 pass
-            elif packet.transmissions == 1 and later >= DUPLICATE_THRESHOLD:
+            elif packet.transmissions == 1 and later >= DUPLICATE_THRESHOLD and not self.reorders:
                 lost += self.mark_lost(seq_nr)
             elif packet.sent_at < self.newest_sent_at or (
                 packet.sent_at == self.newest_sent_at and seq_before(seq_nr, self.newest_seq_nr)
@@ -172,6 +222,7 @@ cdef class SendBuffer:
             self.lost_from = seq_nr
         packet.flags |= LOST
         self.lost_count += 1
+        self.newest_lost_at = max(self.newest_lost_at, packet.sent_at)
         self.in_flight_bytes -= packet.size
         return 1
 
@@ -281,7 +332,7 @@ cdef class SendBuffer:
             out += HEADER_SIZE + packet.size
             packet.flags &= <uint8_t> ~LOST
             packet.transmissions = <uint8_t> min(packet.transmissions + 1, 255)
-            packet.sent_at = now
+            self.stamp(packet, now)
             self.in_flight_bytes += packet.size
         self.lost_count -= count[0]
         return run
@@ -293,9 +344,9 @@ cdef class SendBuffer:
         packet.run = <PyObject*> run
         packet.offset = <uint32_t> offset
         packet.size = <uint16_t> size
-        packet.sent_at = now
         packet.transmissions = 1
         packet.flags = flags
+        self.stamp(packet, now)
         self.next += 1
         self.outstanding_bytes += size
         self.in_flight_bytes += size

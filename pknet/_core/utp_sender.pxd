@@ -13,15 +13,23 @@ cdef class Sender:
     cdef TimerTable timers
     cdef SendBuffer buffer
     cdef CongestionController congestion
+    cdef object congestion_name
+    # A round trip has passed when what leaves now has arrived: when `delivered` was so much.
+    cdef double round_end
     cdef RttEstimator rtt
     cdef Pacer pacer
     # Payload of a full packet.
     cdef Py_ssize_t segment
     cdef uint32_t peer_window
     cdef uint32_t peer_window_most
-    # Until `recovery_end` is acknowledged, what is lost is part of a loss that has been reacted to.
+    # Until `recovery_end` is acknowledged, packets that were sent again may be on their way.
     cdef bint recovering
     cdef uint16_t recovery_end
+    # When loss was last reacted to: what was sent before is part of it (RFC 9002 section 7.3.2).
+    cdef double reacted_at
+    # How many quarters of the shortest round trip a packet may be late, and when that was last raised.
+    cdef int reordering_steps
+    cdef double reordering_raised_at
     cdef int duplicate_acks
     # Whether a packet may leave though a window is full: the next one, or a lost one.
     cdef bint probing
@@ -40,6 +48,7 @@ cdef class Sender:
 
     cdef bint start(self, uint16_t seq_nr, uint32_t peer_window) except False
     cdef bint take_path(self, Py_ssize_t max_datagram) except False
+    cdef bint use_controller(self, name) except False
     cdef Py_ssize_t unacknowledged(self) noexcept
     cdef bint acknowledge(self, const PacketHeader* packet, double now) noexcept
     cdef bint window_is_full(self) noexcept
@@ -47,6 +56,7 @@ cdef class Sender:
     cdef bint is_duplicate(self, const PacketHeader* packet) noexcept
     cdef void answer_tail_probe(self, const PacketHeader* packet, bint advanced, double now) noexcept
     cdef void detect_loss(self, double now) noexcept
+    cdef double reordering_time(self, double now) noexcept
     cdef void react_to_loss(self, double now) noexcept
     cdef void fire_timers(self, double now) noexcept
     cdef void on_retransmission_timeout(self, double now) noexcept

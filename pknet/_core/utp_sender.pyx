@@ -6,7 +6,8 @@ Loss is found as in RFC 6675 and RFC 8985 (RACK-TLP), over packets rather than b
 
 from libc.math cimport INFINITY
 
-from pknet._core.utp_congestion cimport Ledbat
+from pknet._core.utp_congestion cimport AckSample
+from pknet._core.utp_controllers cimport make_controller
 from pknet._core.utp_packet cimport HEADER_SIZE, ST_STATE, seq_before
 from pknet._core.utp_timers cimport GIVE_UP, PACE, PROBE, REORDERING, RETRANSMIT, TAIL
 
@@ -18,7 +19,7 @@ cdef enum:
     # window. Far enough below half of the 16-bit sequence numbers that they can't wrap onto themselves.
     WINDOW_PER_PACKET = 1100
     MIN_OUTSTANDING = 512
-    MAX_OUTSTANDING = 16000
+    MAX_OUTSTANDING = 24000
     # RFC 5681 section 3.2, for peers that send no selective ACK.
     DUPLICATE_ACKS = 3
     # Values of timestamp_difference that mean "no sample"; the second one is an old client's.
@@ -40,6 +41,8 @@ cdef class Sender:
         self.config = config
         self.timers = timers
         self.buffer = SendBuffer()
+        self.congestion_name = config.congestion_control
+        self.reordering_steps = 1
         self.take_path(max_datagram)
 
     cdef bint start(self, uint16_t seq_nr, uint32_t peer_window) except False:
@@ -51,16 +54,25 @@ cdef class Sender:
     cdef bint take_path(self, Py_ssize_t max_datagram) except False:
         """Forget what is known of the path (RFC 9000 section 9.4) and send again what may be lost on it."""
         self.segment = max_datagram - HEADER_SIZE
-        self.congestion = Ledbat(self.segment, self.config.ledbat_target)
+        self.congestion = make_controller(self.congestion_name, self.segment, self.config)
         self.rtt = RttEstimator(self.config.initial_timeout, self.config.min_timeout, self.config.max_timeout)
         self.pacer = Pacer()
         self.resend_now = self.tail_probed = False
         self.duplicate_acks = 0
+        self.reacted_at = -INFINITY
         self.timers.at[RETRANSMIT] = self.timers.at[REORDERING] = self.timers.at[TAIL] = INFINITY
         if self.buffer.outstanding():
             self.buffer.mark_all_lost()
             self.recovering = True
             self.recovery_end = self.buffer.next
+        return True
+
+    cdef bint use_controller(self, name) except False:
+        """Go on under another controller, from the window that there is."""
+        cdef CongestionController before = self.congestion
+        self.congestion = make_controller(name, self.segment, self.config)
+        self.congestion.window = before.window
+        self.congestion_name = name
         return True
 
     cdef Py_ssize_t unacknowledged(self) noexcept:
@@ -73,8 +85,9 @@ cdef class Sender:
         """Take what a packet says of the peer; return whether more has arrived there than was known."""
         cdef SendBuffer buffer = self.buffer
         cdef Acknowledged result
+        cdef AckSample sample
+        cdef Py_ssize_t in_flight
         cdef bint window_was_full = self.window_is_full()
-        cdef bint was_recovering = self.recovering
         buffer.acknowledge(
             packet.ack_nr, packet.selective_ack, packet.selective_ack_size, self.rtt.least, now, &result
         )
@@ -87,18 +100,32 @@ cdef class Sender:
                 self.recovering = False
         elif self.is_duplicate(packet):
             self.duplicate_acks += 1
-            if self.duplicate_acks == DUPLICATE_ACKS and buffer.mark_lost(buffer.first):
+            if self.duplicate_acks == DUPLICATE_ACKS and buffer.mark_lost(buffer.first) and (
+                buffer.newest_lost_at >= self.reacted_at
+            ):
                 self.react_to_loss(now)
         if self.tail_probed:
             self.answer_tail_probe(packet, result.advanced, now)
         if result.packets:
             self.timers.at[GIVE_UP] = INFINITY
+            in_flight = buffer.in_flight_bytes
             self.detect_loss(now)
-            if packet.timestamp_difference != NO_SAMPLE and packet.timestamp_difference != NO_SAMPLE_EITHER:
-                self.congestion.on_delay(packet.timestamp_difference, max(result.rtt, <double> 0), now)
-            if was_recovering or not self.recovering:
-                # What showed a loss does not make the window grow again.
-                self.congestion.on_ack(result.bytes, self.rtt.smoothed, window_was_full, now)
+            sample.now = now
+            sample.acked = result.bytes
+            sample.may_grow = window_was_full and buffer.newest_sent_at >= self.reacted_at
+            sample.lost = in_flight - buffer.in_flight_bytes
+            sample.in_flight = buffer.in_flight_bytes
+            sample.rtt = result.rtt
+            sample.smoothed_rtt = self.rtt.smoothed
+            sample.least_rtt = self.rtt.least
+            sample.delay = packet.timestamp_difference
+            sample.has_delay = sample.delay != NO_SAMPLE and sample.delay != NO_SAMPLE_EITHER
+            sample.rate = result.rate
+            sample.rate_is_low = result.rate_is_low
+            sample.new_round = result.delivered_before >= self.round_end
+            if sample.new_round:
+                self.round_end = buffer.delivered
+            self.congestion.on_ack(&sample)
         if packet.ack_nr == <uint16_t> (buffer.first - 1):
             self.take_window(packet)
         if result.fin:
@@ -154,18 +181,34 @@ cdef class Sender:
         cdef double next_time = INFINITY
         # Otherwise all that is outstanding was sent after all that has arrived.
         if self.buffer.sacked_count or self.recovering:
-            if self.buffer.find_lost(self.rtt.least / 4, now, &next_time):
+            if self.buffer.find_lost(self.reordering_time(now), now, &next_time) and (
+                self.buffer.newest_lost_at >= self.reacted_at
+            ):
                 self.react_to_loss(now)
         self.timers.at[REORDERING] = next_time
 
+    cdef double reordering_time(self, double now) noexcept:
+        """Return how long a packet may be late and not be lost (RFC 8985 section 6.2, step 4).
+
+        A quarter of a round trip, and one more for each round trip in which packets were sent again in vain.
+        """
+        if self.buffer.resent_in_vain:
+            self.buffer.resent_in_vain = False
+            if now - self.reordering_raised_at > self.rtt.smoothed:
+                self.reordering_raised_at = now
+                self.reordering_steps += 1
+        return min(self.reordering_steps * self.rtt.least / 4, max(self.rtt.smoothed, self.rtt.least / 4))
+
     cdef void react_to_loss(self, double now) noexcept:
-        """Yield once for all that is lost within one round trip."""
+        """Yield, once for all that was sent before."""
         if not self.recovering:
             self.recovering = True
             self.recovery_end = self.buffer.next
-            # The first one goes whatever the window has shrunk to (RFC 6675 section 5, step 4.3).
-            self.resend_now = True
-            self.congestion.on_loss(now)
+        self.reacted_at = now
+        self.buffer.newest_lost_at = -INFINITY
+        # The first one goes whatever the window has shrunk to (RFC 6675 section 5, step 4.3).
+        self.resend_now = True
+        self.congestion.on_loss(now)
 
     # Sending.
 
@@ -174,8 +217,7 @@ cdef class Sender:
         self.paced = False
         self.resend_now = self.resend_now and self.buffer.lost_count > 0
         self.pacer.refill(
-            self.congestion.window, self.rtt.smoothed,
-            self.congestion.window < self.congestion.slow_start_threshold, self.segment, now,
+            self.congestion.pacing_rate(self.rtt.smoothed) if self.rtt.smoothed > 0 else 0, self.segment, now
         )
 
     cdef bytes next_run(self, const HeaderFields* header, double now, Py_ssize_t* segment):
@@ -192,6 +234,8 @@ cdef class Sender:
             self.fin_sent = True
             segment[0] = 0
             run = self.buffer.fin(header, now)
+        if run is None and not self.paced and not self.window_is_full():
+            self.buffer.note_limited()
         return run
 
     cdef bytes lost_run(self, const HeaderFields* header, double now, Py_ssize_t* segment):
@@ -215,7 +259,10 @@ cdef class Sender:
             min(room, <Py_ssize_t> self.pacer.credit), most, header, now, segment, &count
         )
         self.packets_retransmitted += count
-        self.pacer.credit -= len(run)
+        if self.buffer.packet(self.buffer.first).sent_at == now:
+            # The oldest has left again: it is from now on that an acknowledgement can be overdue.
+            self.timers.at[RETRANSMIT] = INFINITY
+        self.pacer.credit -= len(run) - count * HEADER_SIZE
         return run
 
     cdef bytes new_run(self, const HeaderFields* header, double now, Py_ssize_t* segment):
@@ -256,7 +303,7 @@ cdef class Sender:
             return None
         self.probing = False
         self.bytes_sent += count * self.segment + last
-        self.pacer.credit -= count * (HEADER_SIZE + self.segment) + (HEADER_SIZE + last if last else 0)
+        self.pacer.credit -= count * self.segment + last
         segment[0] = self.segment if count else last
         return buffer.new_run(count, self.segment, last, header, now)
 
@@ -290,6 +337,8 @@ cdef class Sender:
             self.congestion.on_timeout(now)
         self.recovering = True
         self.recovery_end = self.buffer.next
+        self.reacted_at = now
+        self.buffer.newest_lost_at = -INFINITY
         self.duplicate_acks = 0
         self.tail_probed = self.resend_now = False
         self.timers.at[RETRANSMIT] = self.timers.at[REORDERING] = self.timers.at[TAIL] = INFINITY

@@ -1,0 +1,3 @@
+from pknet._core.utp_congestion import CongestionController
+
+class Bbr(CongestionController): ...

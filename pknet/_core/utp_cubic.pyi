@@ -1,0 +1,3 @@
+from pknet._core.utp_congestion import WindowController
+
+class Cubic(WindowController): ...
