@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pknet_asyncio.readiness import SelectThread, readiness_of
 from pknet_io.segments import segment_receiver
+from pknet_io.udp import MAX_WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -188,7 +189,10 @@ class Driver:
             if waiting or not socket.send(transmit):
                 if not waiting:
                     self._readiness.add_writer(socket.fileno(), self._on_writable, socket)
-                waiting.append(transmit)
+                if len(waiting) < MAX_WAITING:
+                    waiting.append(transmit)
+                else:
+                    socket.drop(transmit)
 
     def _on_writable(self, socket: UdpSocket) -> None:
         waiting = self._sockets[socket]
@@ -213,8 +217,10 @@ class Driver:
     def _on_timer(self) -> None:
         self._timer = None
         self._timer_deadline = None
-        self.machine.handle_timeout(self.loop.time())
-        self.drain()
+        try:
+            self.machine.handle_timeout(self.loop.time())
+        finally:
+            self.drain()
 
 
 def _close_sockets(sockets: Iterable[UdpSocket]) -> None:

@@ -18,6 +18,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 from pknet_io.segments import segment_receiver
+from pknet_io.udp import MAX_WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -288,7 +289,10 @@ class Driver:
             if waiting or not socket.send(transmit):
                 if not waiting:
                     self._watch_for(socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
-                waiting.append(transmit)
+                if len(waiting) < MAX_WAITING:
+                    waiting.append(transmit)
+                else:
+                    socket.drop(transmit)
 
     def _send_waiting(self, socket: UdpSocket) -> None:
         waiting = self._sockets[socket]

@@ -42,7 +42,10 @@ def load_or_make_key(path: Path) -> Ed25519PrivateKey:
 def load_or_make_secret(path: Path, *, new: bool) -> bytes:
     """Read the secret of a ticket; make one if the file is not there, or if a `new` one is wanted."""
     if path.exists() and not new:
-        secret = bytes.fromhex(path.read_text().strip())
+        try:
+            secret = bytes.fromhex(path.read_bytes().decode().strip())
+        except ValueError:
+            secret = b""
         if len(secret) != SECRET_SIZE:
             raise click.ClickException(f"{path} does not hold {SECRET_SIZE} bytes in hexadecimal")
         return secret

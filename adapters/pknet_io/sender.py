@@ -75,6 +75,10 @@ class Sender:
             return self._send(transmit, sockaddr, (*messages, ttl))
         return self._send_under_ttl(transmit.ttl, transmit, sockaddr, messages)
 
+    def drop(self, transmit: Transmit) -> None:
+        """Count a transmit that is given up because too many wait already."""
+        self._drop(errno.ENOBUFS, len(transmit.datagrams()))
+
     def _send(self, transmit: Transmit, sockaddr: Sockaddr, messages: tuple[Control, ...]) -> bool:
         if transmit.segment_size is not None:
             return self._send_run(transmit, transmit.segment_size, sockaddr, messages)

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     from pknet import Transmit
 
-__all__ = ["UdpSocket"]
+__all__ = ["MAX_WAITING", "UdpSocket"]
+
+# So many transmits may wait for room in the kernel's send buffer: what answers strangers is among them.
+MAX_WAITING = 1024
 
 
 class UdpSocket:
@@ -89,6 +92,10 @@ class UdpSocket:
         dropped and counted in `stats`, and the answer is True. Raises OSError once closed.
         """
         return self._sender.send(transmit)
+
+    def drop(self, transmit: Transmit) -> None:
+        """Give up a transmit that found MAX_WAITING others waiting, and count it in `stats` as ENOBUFS."""
+        self._sender.drop(transmit)
 
     def fileno(self) -> int:
         """Return the file descriptor, -1 once closed."""

@@ -123,10 +123,12 @@ cdef class UtpConnection(TimerEntry):
         """Finish, and drop what the peer sends from here on.
 
         A peer that goes on sending is reset once it has acknowledged all that was sent to it; one that does
-        not finish is, peer_timeout later. A dial with nothing to deliver is given up.
+        not finish is, peer_timeout later. One that takes nothing for so long is given up, though it may say
+        that it has no room. A dial with nothing to deliver is given up.
         """
         self.finish(now)
         self.reader_gone = True
+        self.sender.patient = False
         self.receiving.clear()
         if self.state == SYN_SENT and self.sender.buffer.pending.size == 0:
             self.abort(now)
@@ -521,7 +523,7 @@ cdef class UtpConnection(TimerEntry):
         return self.emit(packet, PyBytes_GET_SIZE(packet) - HEADER_SIZE)
 
     cdef bint emit_question(self) except False:
-        """Send what a peer that is there answers at once: a DATA that it has had (as TCP's keepalive does)."""
+        """Send what a peer that is there answers at once: a DATA that it has had, as TCP's keepalive does."""
         cdef HeaderFields header
         self.header_fields(&header)
         return self.emit(bare_packet(ST_DATA, &header, self.sender.buffer.first - 1), 0)

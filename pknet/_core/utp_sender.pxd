@@ -39,6 +39,8 @@ cdef class Sender:
     cdef uint16_t tail_end
     # Whether packets wait only for their time to leave.
     cdef bint paced
+    # Whether a peer whose window is shut may take its time.
+    cdef bint patient
     cdef bint fin_wanted
     cdef bint fin_sent
     cdef bint fin_acknowledged

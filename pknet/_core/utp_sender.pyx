@@ -43,6 +43,7 @@ cdef class Sender:
         self.buffer = SendBuffer()
         self.congestion_name = config.congestion_control
         self.reordering_steps = 1
+        self.patient = True
         self.take_path(max_datagram)
 
     cdef bint start(self, uint16_t seq_nr, uint32_t peer_window) except False:
@@ -146,8 +147,9 @@ cdef class Sender:
     cdef void take_window(self, const PacketHeader* packet) noexcept:
         """Take the window of the newest acknowledgement."""
         if packet.wnd_size == 0:
-            # It answers, it only has no room: not the silence that ends a connection.
-            self.timers.at[GIVE_UP] = INFINITY
+            if self.patient:
+                # It answers, it only has no room: not the silence that ends a connection.
+                self.timers.at[GIVE_UP] = INFINITY
         elif self.peer_window == 0:
             self.rtt.backoff = 0
             if self.buffer.outstanding():
@@ -256,7 +258,8 @@ cdef class Sender:
             # Any one of them will show whether the window is still shut.
             most = 1
         run = self.buffer.lost_run(
-            min(room, <Py_ssize_t> self.pacer.credit), most, header, now, segment, &count
+            min(room, <Py_ssize_t> self.pacer.credit, <Py_ssize_t> (MAX_RUN_BYTES - MAX_RUN * HEADER_SIZE)), most,
+            header, now, segment, &count
         )
         self.packets_retransmitted += count
         if self.buffer.packet(self.buffer.first).sent_at == now:

@@ -67,7 +67,9 @@ class Dial:
 
     def next_timeout(self) -> float:
         """Return when the dial is to be looked at again."""
-        deadlines = (self.begins, self.direct_deadline, self.deadline)
+        # Once the peer has proved its key there is nothing else to try.
+        begins = self.begins if self.stream.secure is None else None
+        deadlines = (begins, self.direct_deadline, self.deadline)
         return min(deadline for deadline in deadlines if deadline is not None)
 
     def verdict(self, now: float) -> str | None:

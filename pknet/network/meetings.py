@@ -261,11 +261,17 @@ class Meetings:
     def _index(self, entry: _Entry, punch: HolePunch | None) -> None:
         """Have the checks of a meeting's present punch come to it, and no others."""
         if entry.punch is not None:
-            del self._of_username[entry.punch.username]
-            del self._of_username[entry.punch.peer_username]
+            self._forget_username(entry, entry.punch.username)
+            self._forget_username(entry, entry.punch.peer_username)
         entry.punch = punch
         if punch is not None:
-            self._of_username[punch.username] = self._of_username[punch.peer_username] = entry
+            for username in (punch.username, punch.peer_username):
+                # A peer chooses the names, and may choose those of another meeting: that one keeps them.
+                self._of_username.setdefault(username, entry)
+
+    def _forget_username(self, entry: _Entry, username: str) -> None:
+        if self._of_username.get(username) is entry:
+            del self._of_username[username]
 
     def _forget(self, entry: _Entry) -> None:
         self._index(entry, None)

@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Node", "NodeConfig", "NodeStats"]
 
-# How long a peer may take to finish a stream that this side has closed.
+# How long the peer of a stream that this side has closed may acknowledge nothing, and then not finish.
 CLOSING_TIMEOUT: Final = 30.0
 # How long a connection to or from another node may take to prove a node id and be admitted, and how many that
 # come in may be at it.
@@ -141,7 +141,8 @@ class Node(StreamOwner):
         self._now = float("-inf")
         # Streams that are not open yet, and have no dial to watch over them, by deadline.
         self._openings: OrderedDict[NodeStream, float] = OrderedDict()
-        self._closings: OrderedDict[NodeStream, float] = OrderedDict()
+        # Closed streams by deadline, each with what was not acknowledged when that was set.
+        self._closings: OrderedDict[NodeStream, tuple[float, int]] = OrderedDict()
         self._incoming = 0
         self._handshakes = SourceLimiter(HANDSHAKE_RATE, HANDSHAKE_BURST, MAX_SOURCES)
         # All streams that are open and not to a rendezvous, the newest last, and the hosts they go to.
@@ -322,9 +323,12 @@ class Node(StreamOwner):
             self._end_opening(stream)
             self._stats.timed_out_streams += 1
             stream.fail("it did not open in time", now)
-        while self._closings and next(iter(self._closings.values())) <= now:
-            stream, _ = self._closings.popitem(last=False)
-            stream.abort(now)
+        while self._closings and next(iter(self._closings.values()))[0] <= now:
+            stream, (_, before) = self._closings.popitem(last=False)
+            if stream.unacknowledged < before:
+                self.expect_end(stream)
+            else:
+                stream.abort(now)
 
     def next_timeout(self) -> float | None:
         """Return when `handle_timeout` is due."""
@@ -340,7 +344,7 @@ class Node(StreamOwner):
         if self._openings:
             deadlines.append(next(iter(self._openings.values())))
         if self._closings:
-            deadlines.append(next(iter(self._closings.values())))
+            deadlines.append(next(iter(self._closings.values()))[0])
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def transmits(self) -> list[Transmit]:
@@ -364,8 +368,8 @@ class Node(StreamOwner):
         self._touched[stream] = None
 
     def expect_end(self, stream: NodeStream) -> None:
-        """Give the peer of a stream that was closed a bounded time to finish too."""
-        self._closings.setdefault(stream, self._now + CLOSING_TIMEOUT)
+        """Give the peer of a stream that was closed time: to take what was sent, and then to finish too."""
+        self._closings.setdefault(stream, (self._now + CLOSING_TIMEOUT, stream.unacknowledged))
 
     def admit(self, stream: NodeStream, hello: Hello) -> str | None:
         """Return why a node may not come in, None if it may."""

@@ -210,3 +210,10 @@ def test_all_dials_end_when_the_node_stops() -> None:
     assert host.stream.failure == "the node was stopped"
     assert host.cancelled == host.begun
     assert host.dials.next_timeout() is None
+
+
+def test_a_peer_that_has_proved_its_key_and_says_nothing_is_waited_for_quietly() -> None:
+    host = Host(FAR, path=(FAR, None))
+    host.stream.secure = object()
+    due = host.dials.next_timeout()
+    assert due == host.now + DIAL_TIMEOUT

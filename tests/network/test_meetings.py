@@ -12,6 +12,7 @@ from pknet.network.meeting import STEP_TIMEOUT
 from pknet.network.meetings import MAX_ACCEPTED, MEMORY, OFFER_BURST, OFFER_RATE, Meetings
 from pknet.stun import Attribute, MessageClass, Method, build_message, parse_message
 from tests.network.test_meeting import FAR, IDENTITIES, NEAR, Host
+from tests.network.world import World
 
 
 class Telling(Host):
@@ -210,3 +211,19 @@ def test_unknown_numbers_are_ignored() -> None:
     two.near.stream_received(9, b"data", two.now)
     two.near.stream_ended(9, "reason", two.now)
     assert two.near_host.take() == []
+
+
+def test_a_peer_that_uses_the_names_of_another_meeting_does_no_harm() -> None:
+    world = World("cone", "cone")
+    other = world.behind(world.network.nat("cone", **world.wire()))
+    for client in (world.client, other):
+        real = client.node.token_bytes
+        # The name of an attempt has 16 bytes; whoever begins a meeting chooses it.
+        client.node.token_bytes = lambda n, real=real: b"A" * 16 if n == 16 else real(n)  # type: ignore[misc]
+    info = world.server.info(direct=False)
+    first, second = world.client.connect(info), other.connect(info)
+    world.wait(lambda: first.is_open or first.closed, 30)
+    world.wait(lambda: second.is_open or second.closed, 30)
+    assert first.is_open
+    world.run(120)
+    assert len(world.server.node.meetings) == 0

@@ -30,6 +30,7 @@ from pknet.network import (
 from pknet.network.meetings import OFFER_BURST
 from pknet.network.node import HANDSHAKE_BURST, MAX_OPENINGS, OPENING_TIMEOUT
 from pknet.stun import MAGIC_COOKIE, Attribute, MessageClass, Method, build_message, parse_message
+from pknet.testing import Link, SimulatedNetwork
 from pknet.testing.node import SimulatedNode, echo
 from pknet.utp import CloseReason
 from tests.network.raw import RawPeer
@@ -701,3 +702,22 @@ def test_transmits_are_of_the_kind_that_adapters_know() -> None:
     node = make_node()
     node.receive_datagram(SYN, STRANGER, None, 1.0)
     assert all(isinstance(transmit, Transmit) for transmit in node.transmits())
+
+
+def test_what_was_sent_before_close_is_delivered_over_a_slow_path() -> None:
+    network = SimulatedNetwork(1)
+    far = SimulatedNode(network, network.host("192.0.2.1"))
+    slow = Link(latency=0.02, rate=12_000, queue=200_000)
+    near = SimulatedNode(network, network.host("192.0.2.2", up=slow))
+    stream = near.connect(far.info())
+    network.run_until(lambda: stream.is_open, 30)
+    sent = 0
+    while taken := stream.stream.send(bytes(1 << 18), network.now):
+        sent += taken
+        near.attachment.kick()
+        network.run(0.001)
+    stream.close()
+    # At this rate it takes minutes.
+    assert network.run_until(lambda: stream.closed, 600)
+    assert stream.closed.undelivered == 0
+    assert len(far.streams[0].received) == sent > 1_000_000

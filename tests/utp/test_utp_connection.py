@@ -632,3 +632,38 @@ def test_a_connection_that_is_over_is_freed() -> None:
     del connection, context
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize("is_fin_acknowledged", [False, True])
+def test_a_closed_connection_is_not_held_by_a_peer_that_only_says_it_has_no_room(
+    is_fin_acknowledged: bool,
+) -> None:
+    peer = Peer(UtpConfig(peer_timeout=30))
+    connection = peer.dial_and_prove()
+    connection.send(b"bye", peer.now)
+    connection.close(peer.now)
+    *_, fin = peer.take()
+    acknowledged = fin.seq_nr if is_fin_acknowledged else fin.seq_nr - 2
+    for _ in range(4):
+        peer.state(ack_nr=acknowledged, wnd_size=0)
+        peer.take()
+        peer.pass_time(10)
+    assert connection.state == "CLOSED"
+    assert len(peer.endpoint) == 0
+
+
+def test_packets_sent_again_leave_in_runs_that_one_call_takes() -> None:
+    peer = Peer(UtpConfig(max_datagram=9000))
+    connection = peer.answer_dial()
+    for _ in range(6):
+        connection.send(bytes(1 << 20), peer.now)
+        peer.pass_time(0.05)
+        peer.state()
+    connection.send(bytes(1 << 20), peer.now)
+    peer.take()
+    peer.transmits.clear()
+    peer.pass_time(20)
+    peer.state()
+    peer.take()
+    assert max(len(transmit.data) for transmit in peer.transmits) > 9000
+    assert all(len(transmit.data) <= 65507 for transmit in peer.transmits)
