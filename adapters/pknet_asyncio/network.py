@@ -97,8 +97,14 @@ class Network(NetworkBase):
                 node.start(self.local_addresses, self._driver.now)
                 self._driver.drain()
             except BaseException:
-                self._discard()
+                # Streams may have come in already, while the program was asked about this node.
+                if self._node is not None:
+                    self._break_off(self._node)
+                else:
+                    self._discard()
                 udp_socket.close()
+                for task in self._tasks:
+                    task.cancel()
                 raise
             for rendezvous in self._rendezvous:
                 self._run(self._register(node, rendezvous))

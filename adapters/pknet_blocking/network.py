@@ -104,7 +104,11 @@ class Network(NetworkBase):
                     node.start(self.local_addresses, driver.now)
                     driver.drain()
             except BaseException:
-                self._discard()
+                # Streams may have come in already, while the program was asked about this node.
+                if self._node is not None:
+                    self._break_off(self._node, driver)
+                else:
+                    self._discard()
                 udp_socket.close()
                 raise
             for rendezvous in self._rendezvous:

@@ -258,8 +258,8 @@ cdef class Sender:
             # Any one of them will show whether the window is still shut.
             most = 1
         run = self.buffer.lost_run(
-            min(room, <Py_ssize_t> self.pacer.credit, <Py_ssize_t> (MAX_RUN_BYTES - MAX_RUN * HEADER_SIZE)), most,
-            header, now, segment, &count
+            min(room, <Py_ssize_t> self.pacer.credit, <Py_ssize_t> (MAX_RUN_BYTES - MAX_RUN * HEADER_SIZE)),
+            most, header, now, segment, &count
         )
         self.packets_retransmitted += count
         if self.buffer.packet(self.buffer.first).sent_at == now:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import pknet_asyncio
+import pknet_blocking
 from pknet.errors import PknetError
 from pknet.network import Identity, NodeInfo, RendezvousInfo
 from tests.adapters.harness import digest, echo, open_sockets, pknet_threads, read_all, until
@@ -286,3 +288,78 @@ async def test_nothing_is_left_of_a_network_that_did_everything(adapter: Adapter
             await writer.wait_closed()
     await until(lambda: (open_sockets(), {thread.name for thread in pknet_threads()}) == before)
     assert server.connections == client.connections == server.pipes == client.pipes == []
+
+
+def test_a_start_that_fails_ends_the_streams_that_had_come_in_asyncio() -> None:
+    class Nodes(pknet_asyncio.RendezvousNodes):
+        async def this_node(self) -> NodeInfo:
+            await asked.wait()
+            raise RuntimeError("the database is away")
+
+    asked = asyncio.Event()
+
+    async def scenario() -> None:
+        ended = asyncio.get_running_loop().create_future()
+
+        async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            asked.set()
+            try:
+                await reader.read()
+            finally:
+                ended.set_result(None)
+
+        options = pknet_asyncio.NetworkOptions(host="127.0.0.1", port=0, admit=lambda _: True)
+        one = pknet_asyncio.Network(Nodes(), options, handler=handler)
+        starting = asyncio.create_task(one.start())
+        await until(lambda: bool(one.local_addresses))
+        nodes = pknet_asyncio.RendezvousNodes(nodes=[NodeInfo(one.node_id, (one.address,))])
+        async with pknet_asyncio.Network(
+            nodes, pknet_asyncio.NetworkOptions(host="127.0.0.1", port=0)
+        ) as two:
+            reader, _ = await two.connect(one.node_id)
+            with pytest.raises(RuntimeError, match="database"):
+                await starting
+            await asyncio.wait_for(ended, 10)
+            with pytest.raises(ConnectionError):
+                await reader.read()
+
+    asyncio.run(scenario())
+
+
+def test_a_start_that_fails_ends_the_streams_that_had_come_in_blocking() -> None:
+    class Nodes(pknet_blocking.RendezvousNodes):
+        def this_node(self) -> NodeInfo:
+            assert asked.wait(10)
+            raise RuntimeError("the database is away")
+
+    asked, ended = threading.Event(), threading.Event()
+
+    def handler(stream: pknet_blocking.Stream) -> None:
+        asked.set()
+        try:
+            stream.recv(100)
+        except OSError:
+            ended.set()
+
+    options = pknet_blocking.NetworkOptions(host="127.0.0.1", port=0, admit=lambda _: True)
+    one = pknet_blocking.Network(Nodes(), options, handler=handler)
+    failures = []
+
+    def start() -> None:
+        try:
+            one.start()
+        except RuntimeError as error:
+            failures.append(error)
+
+    starting = threading.Thread(target=start)
+    starting.start()
+    while not one.local_addresses:
+        pass
+    nodes = pknet_blocking.RendezvousNodes(nodes=[NodeInfo(one.node_id, (one.address,))])
+    with pknet_blocking.Network(nodes, pknet_blocking.NetworkOptions(host="127.0.0.1", port=0)) as two:
+        stream = two.connect(one.node_id)
+        starting.join(10)
+        assert failures
+        assert ended.wait(10)
+        with pytest.raises(ConnectionError):
+            stream.recv(100)
