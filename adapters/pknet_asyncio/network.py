@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 __all__ = ["Network"]
 
 READER_LIMIT = 1 << 18
+# How often `stop` asks whether a TCP connection has taken what came for it.
+UNPASSED_INTERVAL = 0.02
 
 
 class Network(NetworkBase):
@@ -405,9 +407,10 @@ class Network(NetworkBase):
         self._signalling.close()
         for task in self._tasks - {asyncio.current_task()}:
             task.cancel()
+        piped = {pipe.node_end.transport for pipe in self._pipes}
         for pipe in list(self._pipes):
-            pipe.finish()
-        for transport in list(self._transports):
+            pipe.stop()
+        for transport in self._transports.keys() - piped:
             transport.close()
         self._driver.drain()
 
@@ -420,7 +423,8 @@ class Network(NetworkBase):
                     lambda: not any(transport.undelivered for transport in self._transports)
                 )
                 while waiting := [pipe.over for pipe in self._pipes if pipe.unpassed]:
-                    await asyncio.wait(waiting)
+                    # A side that is to be reset afterwards does not tell when it has taken all.
+                    await asyncio.wait(waiting, timeout=UNPASSED_INTERVAL)
             async with asyncio.timeout_at(min(driver.now + PARTING_TIME, deadline)):
                 await driver.wait_for(lambda: not self._transports)
         except TimeoutError:

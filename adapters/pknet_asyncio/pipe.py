@@ -10,6 +10,8 @@ from pknet_io.tcp import reset_when_closed
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pknet.network import NodeStream
+    from pknet_asyncio.transport import StreamTransport
     from pknet_io.network import PipeRecord
 
 __all__ = ["Pipe", "PipeEnd"]
@@ -31,16 +33,59 @@ class Pipe:
         self.node_end.other, self.tcp_end.other = self.tcp_end, self.node_end
         self._on_over = on_over
         self._is_closing = False
+        # While it stops: bytes that the node was told have arrived, and that are still to be passed on.
+        self._owed: int | None = None
         record.close = self.reset
 
     @property
     def unpassed(self) -> int:
         """Bytes that came from the node and that the TCP side has not taken yet."""
         transport = self.tcp_end.transport
-        return 0 if transport is None or self.tcp_end.is_lost else transport.get_write_buffer_size()
+        if transport is None or self.tcp_end.is_lost:
+            return 0
+        owed = 0 if self._owed is None else min(self._owed, self._node_stream.unread)
+        return transport.get_write_buffer_size() + owed
+
+    def stop(self) -> None:
+        """Take nothing more from TCP, and from the node only what it was told has arrived; then close."""
+        if self._is_closing:
+            return
+        node, tcp = self.node_end.transport, self.tcp_end.transport
+        if node is None or tcp is None:
+            self.reset()
+            return
+        self._is_closing = True
+        tcp.pause_reading()
+        self._owed = self._node_stream.unread
+        self.passed(0)
+
+    def passed(self, count: int) -> None:
+        """Take note that so many bytes from the node were passed on, or its end."""
+        if self._owed is None:
+            return
+        self._owed = max(self._owed - count, 0)
+        if not self.may_read_on:
+            self.finish()
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether nothing more is taken from the TCP side."""
+        return self._is_closing
+
+    @property
+    def may_read_on(self) -> bool:
+        """Whether more is taken from the node."""
+        if not self._is_closing:
+            return True
+        stream = self._node_stream
+        return bool(self._owed and stream.unread) or (stream.at_eof and not self.node_end.is_finished)
+
+    @property
+    def _node_stream(self) -> NodeStream:
+        return cast("NodeStream", cast("StreamTransport", self.node_end.transport).stream)
 
     def finish(self) -> None:
-        """Take nothing more from either side, and close each when it has taken what came from the other."""
+        """Close each side when it has taken what came from the other."""
         self._is_closing = True
         for end in (self.tcp_end, self.node_end):
             if end.transport is not None:
@@ -115,6 +160,8 @@ class PipeEnd(asyncio.Protocol):
         if self.other.transport is not None and not self.other.is_lost:
             self.other.transport.write(data)
             setattr(self._pipe.record, self._counter, getattr(self._pipe.record, self._counter) + len(data))
+        if self is self._pipe.node_end:
+            self._pipe.passed(len(data))
 
     def eof_received(self) -> bool:
         """Pass on that this side has finished; the other direction goes on."""
@@ -125,6 +172,7 @@ class PipeEnd(asyncio.Protocol):
             except OSError:
                 # A TCP connection that was reset, which nobody has noticed yet.
                 self._pipe.reset()
+        self._pipe.passed(0)
         self._pipe.finished()
         return True
 
@@ -135,7 +183,8 @@ class PipeEnd(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         """Read at the other end again."""
-        if self.other.transport is not None:
+        is_allowed = self._pipe.may_read_on if self is self._pipe.tcp_end else not self._pipe.is_closing
+        if self.other.transport is not None and is_allowed:
             self.other.transport.resume_reading()
 
     def connection_lost(self, error: Exception | None) -> None:

@@ -424,7 +424,7 @@ class Network(NetworkBase):
             self._signalling.close()
             piped = {pipe.stream for pipe in self._pipes}
             for pipe in list(self._pipes):
-                pipe.finish()
+                pipe.stop()
             for stream in self._streams - piped:
                 stream.close()
             driver.drain()

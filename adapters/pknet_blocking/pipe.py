@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import selectors
 import socket as sockets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from pknet_io.tcp import reset_when_closed, send_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pknet.network import NodeStream
     from pknet_blocking.driver import Driver
     from pknet_blocking.stream import Stream
     from pknet_io.network import PipeRecord
@@ -51,6 +52,8 @@ class Pipe:
         self._told_node = False
         self._told_tcp = False
         self._is_closing = False
+        # While it stops: bytes that the node was told have arrived, and that are still to be passed on.
+        self._owed = 0
         self._tcp_is_closed = False
         self._is_over = False
         self._advancing = False
@@ -65,7 +68,7 @@ class Pipe:
     @property
     def unpassed(self) -> int:
         """Bytes that came from the node and that the TCP side has not taken yet."""
-        return len(self._to_tcp)
+        return len(self._to_tcp) + min(self._owed, self._node_stream.unread)
 
     @property
     def undelivered(self) -> int:
@@ -76,11 +79,13 @@ class Pipe:
         """Begin; the driver's lock must be held."""
         self._advance()
 
-    def finish(self) -> None:
-        """Take nothing more from either side, and close each when it has taken what came from the other."""
+    def stop(self) -> None:
+        """Take nothing more from TCP, and from the node only what it was told has arrived; then close."""
         with self._driver.lock:
-            self._is_closing = True
-            self._advance()
+            if not self._is_closing:
+                self._is_closing = True
+                self._owed = self._node_stream.unread
+                self._advance()
 
     def reset(self) -> None:
         """Break both sides at once; what is under way is lost."""
@@ -88,6 +93,7 @@ class Pipe:
             self._is_closing = True
             self._drop_to_node()
             self._to_tcp = memoryview(b"")
+            self._owed = 0
             self.stream.abort()
             self._close_tcp(broken=True)
             self._advance()
@@ -121,12 +127,13 @@ class Pipe:
             self._pass_to_tcp()
         except OSError:
             self._to_tcp = memoryview(b"")
+            self._owed = 0
             self._break()
         if self.stream.is_over and not self._told_node:
             self._break()
         if self._told_node and self._told_tcp:
             self._is_closing = True
-        if self._is_closing:
+        if self._is_closing and not self._reads_on():
             if not self._to_node:
                 self.stream.close()
             if not self._to_tcp:
@@ -161,15 +168,27 @@ class Pipe:
             while True:
                 while self._to_tcp:
                     self._to_tcp = self._to_tcp[self._tcp.send(self._to_tcp) :]
-                if self._node_is_finished or self._is_closing:
+                if not self._reads_on():
                     break
                 data = self.stream.recv(CHUNK)
+                self._owed = max(self._owed - len(data), 0)
                 self._node_is_finished = not data
                 self._to_tcp = memoryview(data)
                 self.record.bytes_from_node += len(data)
         if self._node_is_finished and not self._to_tcp and not self._told_tcp:
             self._told_tcp = True
             self._tcp.shutdown(sockets.SHUT_WR)
+
+    def _reads_on(self) -> bool:
+        """Return whether more is taken from the node."""
+        if self._node_is_finished:
+            return False
+        stream = self._node_stream
+        return not self._is_closing or (self._owed > 0 and stream.unread > 0) or stream.at_eof
+
+    @property
+    def _node_stream(self) -> NodeStream:
+        return cast("NodeStream", self.stream.stream)
 
     def _watch(self) -> None:
         """Have the driver wait for what the TCP socket is to be used for next."""

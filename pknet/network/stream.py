@@ -224,6 +224,11 @@ class NodeStream:
         return self.secure.tls.sendable if self.secure is not None and self.is_open else 0
 
     @property
+    def unread(self) -> int:
+        """How many bytes the peer was told have arrived, and nobody has read, TLS's own included."""
+        return 0 if self.secure is None else self.readable + self.secure.connection.readable
+
+    @property
     def unacknowledged(self) -> int:
         """How many of the bytes that `send` took are not known to have arrived; 0 only if all have.
 
