@@ -225,8 +225,14 @@ class NodeStream:
 
     @property
     def unread(self) -> int:
-        """How many bytes the peer was told have arrived, and nobody has read, TLS's own included."""
-        return 0 if self.secure is None else self.readable + self.secure.connection.readable
+        """How many bytes, at most, the peer was told have arrived and nobody has read; 0 only if none.
+
+        What OpenSSL holds is not known exactly; a piece of a record that has not come whole counts for none.
+        """
+        if self.secure is None:
+            return 0
+        known = self.readable + self.secure.connection.readable
+        return known + CHUNK if known else 0
 
     @property
     def unacknowledged(self) -> int:
