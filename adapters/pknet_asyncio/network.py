@@ -19,11 +19,13 @@ from pknet.utp import ConnectionAccepted, UtpEvent
 from pknet_asyncio.driver import Driver
 from pknet_asyncio.forwarder import Forwarder
 from pknet_asyncio.pipe import Pipe
+from pknet_asyncio.reader import StreamReader
 from pknet_asyncio.signalling import Signalling
 from pknet_asyncio.transport import StreamTransport
 from pknet_io.network import (
     LOOK_UP_RETRY,
     PARTING_TIME,
+    UNPASSED_INTERVAL,
     ConnectError,
     NetworkBase,
     NetworkOptions,
@@ -48,8 +50,6 @@ if TYPE_CHECKING:
 __all__ = ["Network"]
 
 READER_LIMIT = 1 << 18
-# How often `stop` asks whether a TCP connection has taken what came for it.
-UNPASSED_INTERVAL = 0.02
 
 
 class Network(NetworkBase):
@@ -73,6 +73,7 @@ class Network(NetworkBase):
         self._rendezvous: tuple[RendezvousInfo, ...] = ()
         # The writers too: a stream lives on if its handler returns without having closed it.
         self._transports: dict[StreamTransport, asyncio.StreamWriter | None] = {}
+        self._handlers: dict[StreamTransport, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._forwarders: set[Forwarder] = set()
         self._undelivered: list[tuple[NodeId | None, int]] = []
@@ -116,8 +117,8 @@ class Network(NetworkBase):
         """Stop the NAT traversal service, then the uTP server, and close every stream and pipe.
 
         What was given to them is still delivered, for at most `options.stop_timeout` seconds. Raises
-        UndeliveredError if that was not long enough. Handlers that still run are cancelled. Harmless if
-        stopped.
+        UndeliveredError if that was not long enough. Handlers that still run are cancelled, and what was cut
+        off so is no good end to the peer. Harmless if stopped.
         """
         self._stops += 1
         if self._looking_up is not None:
@@ -128,7 +129,7 @@ class Network(NetworkBase):
                 return
             deadline = self._driver.now + self.options.stop_timeout
             try:
-                self._begin_to_stop(node)
+                await self._begin_to_stop(node)
                 await self._let_deliver(deadline)
             finally:
                 left = self._break_off(node)
@@ -159,7 +160,7 @@ class Network(NetworkBase):
         `timeout`: seconds to reach the node, within what the network takes itself. Raises ConnectError if the
         node is not known or can't be reached, PknetError if the network is not started.
         """
-        reader = asyncio.StreamReader(READER_LIMIT)
+        reader = StreamReader(READER_LIMIT)
         protocol = asyncio.StreamReaderProtocol(reader)
         transport = await self._dial(node_id, Purpose.STREAM, protocol, timeout)
         return reader, asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
@@ -206,7 +207,7 @@ class Network(NetworkBase):
         """
         resolved = await asyncio.to_thread(lambda: [resolve_rendezvous(info) for info in rendezvous])
         node = self._running()
-        reader = asyncio.StreamReader(READER_LIMIT)
+        reader = StreamReader(READER_LIMIT)
         protocol = asyncio.StreamReaderProtocol(reader)
         try:
             channel = node.open_channel(resolved, node_id, self._driver.now)
@@ -260,7 +261,7 @@ class Network(NetworkBase):
             self._add_transport(stream, pipe.node_end, stream.peer)
             self._run(self._connect_to_service(pipe, self.options.service))
             return
-        reader = asyncio.StreamReader(READER_LIMIT)
+        reader = StreamReader(READER_LIMIT)
         protocol = asyncio.StreamReaderProtocol(reader)
         transport = self._add_transport(stream, protocol, stream.peer)
         if self._handler is None:
@@ -269,7 +270,7 @@ class Network(NetworkBase):
             return
         writer = asyncio.StreamWriter(transport, protocol, reader, self._driver.loop)
         self._transports[transport] = writer
-        self._run(self._handle(self._handler, reader, writer))
+        self._handlers[transport] = self._run(self._handle(self._handler, reader, writer))
 
     async def _handle(
         self, handler: Handler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -373,6 +374,7 @@ class Network(NetworkBase):
 
     def _on_lost(self, transport: StreamTransport) -> None:
         self._transports.pop(transport, None)
+        self._handlers.pop(transport, None)
         if self._is_stopping:
             self._note_undelivered(transport)
 
@@ -385,10 +387,11 @@ class Network(NetworkBase):
         self._pipes.add(pipe)
         return pipe
 
-    def _run(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._driver.loop.create_task(work)
+    def _run(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task: asyncio.Task[None] = self._driver.loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ran)
+        return task
 
     def _ran(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -397,7 +400,7 @@ class Network(NetworkBase):
 
     # Stopping.
 
-    def _begin_to_stop(self, node: Node) -> None:
+    async def _begin_to_stop(self, node: Node) -> None:
         """Let nothing new in, and close all that is open."""
         self._is_stopping = True
         for forwarder in list(self._forwarders):
@@ -405,12 +408,23 @@ class Network(NetworkBase):
         node.stop(self._driver.now)
         assert self._signalling is not None
         self._signalling.close()
-        for task in self._tasks - {asyncio.current_task()}:
-            task.cancel()
-        piped = {pipe.node_end.transport for pipe in self._pipes}
         for pipe in list(self._pipes):
             pipe.stop()
-        for transport in self._transports.keys() - piped:
+        tasks = self._tasks - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        for transport, handler in self._handlers.items():
+            if handler in tasks:
+                transport.cut()
+        piped = {pipe.node_end.transport for pipe in self._pipes}
+        handled = {transport for transport, handler in self._handlers.items() if handler in tasks}
+        for transport in self._transports.keys() - piped - handled:
+            transport.close()
+        self._driver.drain()
+        # A handler may want to say goodbye.
+        if tasks:
+            await asyncio.wait(tasks, timeout=min(PARTING_TIME, self.options.stop_timeout))
+        for transport in handled:
             transport.close()
         self._driver.drain()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, cast
 
-from pknet_io.tcp import reset_when_closed
+from pknet_io.tcp import reset_when_closed, unsent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,11 +43,20 @@ class Pipe:
         transport = self.tcp_end.transport
         if transport is None or self.tcp_end.is_lost:
             return 0
-        owed = 0 if self._owed is None else min(self._owed, self._node_stream.unread)
-        return transport.get_write_buffer_size() + owed
+        count = transport.get_write_buffer_size()
+        if self._owed is not None:
+            count += min(self._owed, self._node_stream.unread)
+            if not self.node_end.is_finished:
+                # It will be reset.
+                count += unsent(transport.get_extra_info("socket"))
+        return count
 
     def stop(self) -> None:
-        """Take nothing more from TCP, and from the node only what it was told has arrived; then close."""
+        """Take nothing more from TCP, and from the node only what it was told has arrived; then end.
+
+        A side whose source has not finished learns that it was cut off: the node by the end of its stream,
+        the TCP connection by `reset`, which has to follow when nothing is unpassed.
+        """
         if self._is_closing:
             return
         node, tcp = self.node_end.transport, self.tcp_end.transport
@@ -56,6 +65,8 @@ class Pipe:
             return
         self._is_closing = True
         tcp.pause_reading()
+        if not self.tcp_end.is_finished:
+            cast("StreamTransport", node).cut()
         self._owed = self._node_stream.unread
         self.passed(0)
 
@@ -65,7 +76,7 @@ class Pipe:
             return
         self._owed = max(self._owed - count, 0)
         if not self.may_read_on:
-            self.finish()
+            self._finish()
 
     @property
     def is_closing(self) -> bool:
@@ -83,13 +94,6 @@ class Pipe:
     @property
     def _node_stream(self) -> NodeStream:
         return cast("NodeStream", cast("StreamTransport", self.node_end.transport).stream)
-
-    def finish(self) -> None:
-        """Close each side when it has taken what came from the other."""
-        self._is_closing = True
-        for end in (self.tcp_end, self.node_end):
-            if end.transport is not None:
-                end.transport.close()
 
     def reset(self) -> None:
         """Break both sides at once; what is under way is lost."""
@@ -109,13 +113,21 @@ class Pipe:
     def finished(self) -> None:
         """Take note that the side of an end has finished."""
         if self.node_end.is_finished and self.tcp_end.is_finished:
-            self.finish()
+            self._finish()
 
     def lost(self) -> None:
         """Take note that the transport of an end is over."""
         if not self._is_closing:
             self.reset()
         self._note_if_over()
+
+    def _finish(self) -> None:
+        """Close each side when it has taken what came from the other, if that was all."""
+        self._is_closing = True
+        if self.node_end.transport is not None:
+            self.node_end.transport.close()
+        if self.tcp_end.transport is not None and self.node_end.is_finished:
+            self.tcp_end.transport.close()
 
     def _note_if_over(self) -> None:
         gone = all(end.is_lost or end.transport is None for end in (self.tcp_end, self.node_end))

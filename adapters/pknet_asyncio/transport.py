@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pknet.errors import StateError
 from pknet.utp import (
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from pknet.machine import ByteStream
+    from pknet.network import NodeStream
     from pknet_asyncio.driver import Driver
 
 __all__ = ["StreamTransport"]
@@ -63,6 +64,7 @@ class StreamTransport(asyncio.Transport):
         self._eof_is_written = False
         self._eof_is_told = False
         self._closing = False
+        self._is_cut = False
         self._is_lost = False
         self._ended: ConnectionClosed | None = None
 
@@ -221,6 +223,10 @@ class StreamTransport(asyncio.Transport):
                 # Never at once: a protocol doesn't expect to be told from within its own call.
                 self._driver.loop.call_soon(self._guard, self._read)
 
+    def cut(self) -> None:
+        """Have `close` tell the peer that this is not all; after `write_eof` it is. For streams to nodes."""
+        self._is_cut = True
+
     def abort(self) -> None:
         """Close at once; what is not delivered is lost."""
         self._closing = True
@@ -312,7 +318,9 @@ class StreamTransport(asyncio.Transport):
     def _finish(self) -> None:
         """Tell the machine what was asked for while there was a backlog."""
         if self._ended is None:
-            if self._closing:
+            if self._closing and self._is_cut and not self._eof_is_written:
+                cast("NodeStream", self.stream).cut(self._driver.now)
+            elif self._closing:
                 self.stream.close(self._driver.now)
             else:
                 self.stream.finish(self._driver.now)

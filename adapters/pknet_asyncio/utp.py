@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from pknet.utp import ConnectionAccepted, UtpConfig, UtpEndpoint, UtpEvent
 from pknet_asyncio.driver import Driver
+from pknet_asyncio.reader import StreamReader
 from pknet_asyncio.transport import StreamTransport
 from pknet_io.names import resolve
 from pknet_io.udp import UdpSocket
@@ -46,7 +47,7 @@ async def open_utp_connection(
     endpoint = UtpEndpoint(os.urandom, config)
     endpoint.accepting = False
     driver = Driver(endpoint, udp_socket, _dispatch)
-    reader = asyncio.StreamReader(limit)
+    reader = StreamReader(limit)
     protocol = asyncio.StreamReaderProtocol(reader)
     transport = StreamTransport(
         driver,
@@ -163,7 +164,7 @@ class UtpServer:
             # Its SYN came before `close`.
             connection.abort(self._driver.now)
             return
-        reader = asyncio.StreamReader(self._limit)
+        reader = StreamReader(self._limit)
         protocol = asyncio.StreamReaderProtocol(reader)
         transport = StreamTransport(self._driver, connection, protocol, self._on_lost)
         writer = asyncio.StreamWriter(transport, protocol, reader, self._driver.loop)

@@ -28,6 +28,7 @@ from pknet_blocking.stream import Stream
 from pknet_io.network import (
     LOOK_UP_RETRY,
     PARTING_TIME,
+    UNPASSED_INTERVAL,
     ConnectError,
     NetworkBase,
     NetworkOptions,
@@ -73,6 +74,8 @@ class Network(NetworkBase):
         self._streams: set[Stream] = set()
         self._forwarders: set[Forwarder] = set()
         self._undelivered: list[tuple[NodeId | None, int]] = []
+        # Those whose handlers run.
+        self._handled: dict[Stream, threading.Thread] = {}
         self._threads: set[threading.Thread] = set()
         # What may take time and comes up while the driver's lock is held: logging.
         self._chores: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -119,8 +122,8 @@ class Network(NetworkBase):
         """Stop the NAT traversal service, then the uTP server, and close every stream and pipe.
 
         What was given to them is still delivered, for at most `options.stop_timeout` seconds. Raises
-        UndeliveredError if that was not long enough. Handlers that wait for a stream are woken by an error.
-        Harmless if stopped.
+        UndeliveredError if that was not long enough. Handlers that wait for a stream are woken by an error,
+        and what was cut off so is no good end to the peer. Harmless if stopped.
         """
         self._stops += 1
         with self._lifecycle:
@@ -276,6 +279,7 @@ class Network(NetworkBase):
     # What the network's threads do.
 
     def _handle(self, handler: Handler, stream: Stream) -> None:
+        self._handled[stream] = threading.current_thread()
         try:
             handler(stream)
         except Exception as error:
@@ -286,6 +290,8 @@ class Network(NetworkBase):
                 "the handler of a stream from %s failed", stream.node_id or "an unknown node"
             )
             stream.abort()
+        finally:
+            self._handled.pop(stream, None)
 
     def _connect_to_service(self, driver: Driver, stream: Stream, service: tuple[str, int]) -> None:
         try:
@@ -426,7 +432,11 @@ class Network(NetworkBase):
             for pipe in list(self._pipes):
                 pipe.stop()
             for stream in self._streams - piped:
-                stream.close()
+                handler = self._handled.get(stream)
+                if handler is None or handler is threading.current_thread():
+                    stream.close()
+                else:
+                    stream.cut()
             driver.drain()
 
     def _let_deliver(self, driver: Driver, deadline: float) -> None:
@@ -434,13 +444,20 @@ class Network(NetworkBase):
         is_delivered = driver.wait_for(
             lambda: (
                 not any(stream.undelivered for stream in self._streams)
-                and not any(pipe.undelivered or pipe.unpassed for pipe in self._pipes)
+                and not any(pipe.undelivered for pipe in self._pipes)
             ),
             deadline - time.monotonic(),
         )
+        # A TCP connection that will be reset does not tell when it has taken all.
+        while self._has_unpassed(driver) and time.monotonic() < deadline:
+            time.sleep(UNPASSED_INTERVAL)
         if is_delivered:
             parting = min(time.monotonic() + PARTING_TIME, deadline)
             driver.wait_for(lambda: not self._streams, parting - time.monotonic())
+
+    def _has_unpassed(self, driver: Driver) -> bool:
+        with driver.lock:
+            return any(pipe.unpassed for pipe in self._pipes)
 
     def _break_off(self, node: Node, driver: Driver) -> list[tuple[NodeId | None, int]]:
         """End what has not ended by itself, close the sockets, and return what was not delivered."""

@@ -7,7 +7,7 @@ import selectors
 import socket as sockets
 from typing import TYPE_CHECKING, cast
 
-from pknet_io.tcp import reset_when_closed, send_at_once
+from pknet_io.tcp import reset_when_closed, send_at_once, unsent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,11 @@ class Pipe:
     @property
     def unpassed(self) -> int:
         """Bytes that came from the node and that the TCP side has not taken yet."""
-        return len(self._to_tcp) + min(self._owed, self._node_stream.unread)
+        count = len(self._to_tcp) + min(self._owed, self._node_stream.unread)
+        if self._is_closing and not self._node_is_finished and not self._tcp_is_closed:
+            # It will be reset.
+            count += unsent(self._tcp)
+        return count
 
     @property
     def undelivered(self) -> int:
@@ -80,7 +84,11 @@ class Pipe:
         self._advance()
 
     def stop(self) -> None:
-        """Take nothing more from TCP, and from the node only what it was told has arrived; then close."""
+        """Take nothing more from TCP, and from the node only what it was told has arrived; then end.
+
+        A side whose source has not finished learns that it was cut off: the node by the end of its stream,
+        the TCP connection by `reset`, which has to follow when nothing is unpassed.
+        """
         with self._driver.lock:
             if not self._is_closing:
                 self._is_closing = True
@@ -135,8 +143,11 @@ class Pipe:
             self._is_closing = True
         if self._is_closing and not self._reads_on():
             if not self._to_node:
-                self.stream.close()
-            if not self._to_tcp:
+                if self._tcp_is_finished:
+                    self.stream.close()
+                else:
+                    self.stream.cut()
+            if not self._to_tcp and self._node_is_finished:
                 self._close_tcp(broken=False)
 
     def _break(self) -> None:

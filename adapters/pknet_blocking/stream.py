@@ -8,7 +8,7 @@ import os
 import socket as sockets
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from pknet.errors import StateError
 from pknet.utp import (
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pknet.machine import ByteStream
-    from pknet.network import NodeId
+    from pknet.network import NodeId, NodeStream
     from pknet_blocking.driver import Driver
 
 __all__ = ["Stream"]
@@ -131,13 +131,11 @@ class Stream:
 
     def close(self) -> None:
         """Close; what was sent is still delivered, by the driver's thread."""
-        with self._changed:
-            if not self._closed:
-                self._closed = True
-                if self._ended is None:
-                    self.stream.close(self._driver.now)
-                    self._driver.drain()
-                self._changed.notify_all()
+        self._close(self.stream.close)
+
+    def cut(self) -> None:
+        """Close, but tell the peer that this is not all; after `shutdown` it is. For streams to nodes."""
+        self._close(cast("NodeStream", self.stream).cut)
 
     def abort(self) -> None:
         """Close at once; what is not delivered is lost."""
@@ -186,6 +184,15 @@ class Stream:
     def __exit__(self, *exc: object) -> None:
         """Close the stream."""
         self.close()
+
+    def _close(self, close: Callable[[float], None]) -> None:
+        with self._changed:
+            if not self._closed:
+                self._closed = True
+                if self._ended is None:
+                    close(self._driver.now)
+                    self._driver.drain()
+                self._changed.notify_all()
 
     def _deadline(self) -> float | None:
         return None if self._timeout is None else time.monotonic() + self._timeout

@@ -54,6 +54,8 @@ class SecureConnection:
         self.closed: ConnectionClosed | None = None
         self.eof = False
         """Whether the peer has ended its direction, by close_notify."""
+        self.is_cut = False
+        """Whether this side ends without close_notify, so that what was sent does not pass for all."""
         self._unsent = b""
         self._eof_given = False
         # What an incoming connection has sent, until that tells whether it is TLS.
@@ -90,7 +92,8 @@ class SecureConnection:
                 self._unsent = self._unsent[taken:]
                 return
             self._unsent = b""
-        if tls.eof_sent:
+        # Without TLS a FIN would say that this was all: it is left to `abort`.
+        if tls.eof_sent or (self.is_cut and isinstance(tls, SecureStream)):
             connection.finish(now)
 
     @property
@@ -295,6 +298,16 @@ class NodeStream:
         self._owner.expect_end(self)
         self.finish(now)
         self._owner.touch(self)
+
+    def cut(self, now: float) -> None:
+        """Close in the midst of a transfer: the peer reads what was sent, and then that it was not all.
+
+        After `finish` it was all, and this is `close`. A stream without TLS has no such end: it stays until
+        `abort`.
+        """
+        if self.secure is not None and not self._finishing:
+            self._finishing = self.secure.is_cut = True
+        self.close(now)
 
     def abort(self, now: float) -> None:
         """End the stream at once; what was not delivered is lost."""
@@ -509,9 +522,13 @@ class NodeStream:
             attempt.connection.abort(now)
         self._attempts.clear()
         secure = self.secure
-        # What was refused is told so by what is still on its way.
-        if secure is not None and (reason is CloseReason.ABORTED or not secure.connection.is_closing):
-            secure.connection.abort(now)
+        if secure is not None:
+            if reason is not CloseReason.ABORTED and secure.connection.at_eof:
+                # The peer cut its side off, and may want to know that all before that has arrived.
+                secure.connection.close(now)
+            elif reason is CloseReason.ABORTED or not secure.connection.is_closing:
+                # What was refused is told so by what is still on its way.
+                secure.connection.abort(now)
         self._owner.emit(ConnectionClosed(self, reason, undelivered))
 
     def __repr__(self) -> str:

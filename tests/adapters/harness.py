@@ -18,6 +18,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
+import pytest
+
 import pknet_asyncio
 import pknet_blocking
 from pknet.network import RendezvousInfo
@@ -102,6 +104,15 @@ async def read_all(stream: Stream) -> bytes:
     while piece := await stream.read():
         pieces.append(piece)
     return b"".join(pieces)
+
+
+async def read_until_broken(stream: Stream) -> bytes:
+    """Return all that comes before the stream breaks; it must not end in peace."""
+    data = bytearray()
+    with pytest.raises(ConnectionError):
+        while part := await stream.read():
+            data += part
+    return bytes(data)
 
 
 async def echo(stream: Stream) -> None:

@@ -1,0 +1,59 @@
+"""A StreamReader that gives what came before it tells of a failure."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+__all__ = ["StreamReader"]
+
+
+class StreamReader(asyncio.StreamReader):
+    """As asyncio's, but what came before the stream broke can still be read; then the failure is raised.
+
+    asyncio's own drops it: good enough for a TCP reset, where nothing is known of what had arrived.
+    """
+
+    _failure: Exception | None = None
+    _has_ended = False
+
+    def feed_eof(self) -> None:
+        """Take note that the peer has finished."""
+        self._has_ended = True
+        super().feed_eof()
+
+    def set_exception(self, exc: Exception) -> None:
+        """Take note that the stream is broken."""
+        self._failure = exc
+        super().feed_eof()
+
+    def exception(self) -> Exception | None:
+        """Return what broke the stream, None if nothing has."""
+        return self._failure
+
+    async def read(self, n: int = -1) -> bytes:
+        """Read up to `n` bytes, all if -1; b"" at the end. Raises what broke the stream before its end."""
+        data = await super().read(n)
+        if not data and n:
+            self._raise_failure()
+        return data
+
+    async def readuntil(self, separator: Any = b"\n") -> bytes:
+        """Read until `separator`, with it. Raises what broke the stream before that came."""
+        try:
+            return await super().readuntil(separator)
+        except asyncio.IncompleteReadError:
+            self._raise_failure()
+            raise
+
+    async def readexactly(self, n: int) -> bytes:
+        """Read exactly `n` bytes. Raises what broke the stream before they came."""
+        try:
+            return await super().readexactly(n)
+        except asyncio.IncompleteReadError:
+            self._raise_failure()
+            raise
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None and not self._has_ended:
+            raise self._failure from None
