@@ -35,8 +35,8 @@ __all__ = ["Meetings", "MeetingsHost"]
 MAX_ACCEPTED: Final = 128
 # An Offer costs a verified signature, and if it is admitted a signature and two curve operations: so many are
 # looked at from each rendezvous node at once, and in a second.
-OFFER_BURST: Final = 32.0
-OFFER_RATE: Final = 4.0
+OFFER_BURST: Final = 128.0
+OFFER_RATE: Final = 32.0
 # How long the checks of a peer that has not found the path yet are answered.
 MEMORY: Final = 10.0
 READ_SIZE: Final = 1 << 16
@@ -224,10 +224,24 @@ class Meetings:
         if ration is None:
             # One for each rendezvous node that this node chose, and one for the program's streams.
             ration = self._rations[rendezvous] = Ration(OFFER_RATE, OFFER_BURST)
-        if self._accepted < MAX_ACCEPTED and ration.take(now):
+        if ration.take(now) and (self._accepted < MAX_ACCEPTED or self._make_room(now)):
             return ""
         self.refused += 1
         return "the node is being introduced to too many others"
+
+    def _make_room(self, now: float) -> bool:
+        """Give up the oldest meeting that has shown no Offer of a node that may come in, if there is one.
+
+        An honest peer's Offer comes within a round trip, so silent strangers can't keep it out.
+        """
+        for entry in self._entries.values():
+            if entry.meeting.peer is None:
+                entry.meeting.cancel("others were waiting")
+                self._settle(entry, now)
+                self._over.pop(entry.meeting.number)
+                self._forget(entry)
+                return True
+        return False
 
     def _owner(self, message: Message) -> _Entry | None:
         """Return whose check, or answer to a check, a message says that it is."""

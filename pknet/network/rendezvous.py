@@ -30,12 +30,15 @@ MAX_MEMBERS: Final = 4096
 MAX_MEMBERS_OF_SOURCE: Final = 256
 # A member that is there says so more often than this, in seconds (Register, again).
 MEMBER_PATIENCE: Final = 100.0
-MAX_CHANNELS: Final = 64
+MAX_CHANNELS: Final = 256
 # Each way; a channel carries one introduction, and that is small.
 MAX_CHANNEL_BYTES: Final = 64 * 1024
 # How often one source may ask to be introduced: a burst, then so many a second.
 OPEN_BURST: Final = 50.0
 OPEN_RATE: Final = 5.0
+# And to the same node, so that one source can't use up what that node looks at (meetings.OFFER_RATE).
+TARGET_BURST: Final = 16.0
+TARGET_RATE: Final = 2.0
 
 
 @dataclass(slots=True)
@@ -72,6 +75,7 @@ class RendezvousServer:
         self._members_of: Counter[bytes] = Counter()
         self._registered: dict[NodeId, _Member] = {}
         self._opens = SourceLimiter(OPEN_RATE, OPEN_BURST, 2 * max_members)
+        self._opens_to = SourceLimiter(TARGET_RATE, TARGET_BURST, 2 * max_members)
 
     @property
     def members(self) -> list[NodeId]:
@@ -169,7 +173,8 @@ class RendezvousServer:
         """Join a channel to the node that it is for; return why not, or ""."""
         if channel % 2 == 0 or channel in member.channels:
             return "the channel number is taken"
-        if not self._opens.allow(_host_of(member.messages.stream), now):
+        source = _host_of(member.messages.stream)
+        if not (self._opens.allow(source, now) and self._opens_to.allow(source, now, node.encode())):
             return "too many introductions were asked for"
         other = self._registered.get(NodeId(node))
         if other is None:

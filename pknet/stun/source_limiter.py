@@ -16,8 +16,9 @@ _ROUNDING: Final = 1e-6
 class SourceLimiter:
     """Allows each source `rate` requests a second, and `burst` of them at once after a pause.
 
-    A source is an IPv4 address, or the /56 of an IPv6 one, which is what one subscriber has. Of at most
-    `max_sources` the bucket is known; beyond that the one longest not heard of is taken for full again.
+    A source is an IPv4 address, or the /56 of an IPv6 one, which is what one subscriber has; where requests
+    name a target, it has a bucket for each. `max_sources` buckets are known; beyond that the one longest not
+    heard of is taken for full again.
     """
 
     def __init__(self, rate: float, burst: float, max_sources: int) -> None:
@@ -33,9 +34,9 @@ class SourceLimiter:
     def __len__(self) -> int:
         return len(self._full_at)
 
-    def allow(self, host: str, now: float) -> bool:
+    def allow(self, host: str, now: float, target: bytes = b"") -> bool:
         """Take a token from the bucket of an IP address's source; return False if it is empty."""
-        source = _source_of(host)
+        source = _source_of(host) + target
         full_at = max(self._full_at.pop(source, now), now)
         is_allowed = (full_at - now) * self._rate <= self._burst - 1 + _ROUNDING
         if is_allowed:

@@ -172,8 +172,9 @@ def test_there_are_never_more_than_so_many_and_own_ones_do_not_count() -> None:
         two.far.begin(IDENTITIES[0].node_id, b"", two.now)
     accepted = 0
     for second in range(200):
-        # All of them stay at it.
+        # All of them are nodes that may come in, and stay at it.
         for entry in two.far._entries.values():
+            entry.meeting.peer = IDENTITIES[0].node_id
             entry.meeting._deadline = two.now + second + STEP_TIMEOUT
         try:
             two.far.accept_stream(two.now + second)
@@ -181,6 +182,20 @@ def test_there_are_never_more_than_so_many_and_own_ones_do_not_count() -> None:
             break
         accepted += 1
     assert accepted == MAX_ACCEPTED
+
+
+def test_of_strangers_that_say_nothing_the_oldest_makes_room() -> None:
+    two = Two()
+    number, there = two.meet()
+    silent = [two.far.accept_stream(two.now + second / OFFER_RATE) for second in range(MAX_ACCEPTED - 1)]
+    two.far_host.take()
+    late = two.far.accept_stream(two.now + MAX_ACCEPTED)
+    assert len(two.far) == MAX_ACCEPTED
+    assert two.far_host.take() == [SignallingEnded(silent[0])]
+    # Neither the one that has shown who it is, nor the one that has just come.
+    assert there in two.far._entries
+    assert late in two.far._entries
+    assert number
 
 
 def test_meetings_that_are_over_and_forgotten_make_room_for_others() -> None:

@@ -9,6 +9,7 @@ import pytest
 from pknet.network import NodeInfo, RendezvousInfo, messages
 from pknet.network import rendezvous as rendezvous_module
 from pknet.network.framing import FrameReader
+from pknet.network.meetings import OFFER_BURST
 from pknet.network.messages import (
     ChannelClosed,
     ChannelData,
@@ -28,6 +29,7 @@ from pknet.network.rendezvous import (
     OPEN_BURST,
     RendezvousServer,
 )
+from pknet.stun import SourceLimiter
 from pknet.testing.node import SimulatedNode, echo
 from pknet.utp import UtpConfig
 from tests.network.raw import RawPeer
@@ -148,6 +150,21 @@ def test_introductions_are_rationed_by_source(world: World) -> None:
     assert "not connected" in closed.reason
 
 
+def test_a_stranger_that_asks_for_a_node_all_the_time_keeps_nobody_from_it(world: World) -> None:
+    strangers = [Member(world, address=f"192.0.2.{70 + number}") for number in range(3)]
+
+    def ask(first: int) -> None:
+        for channel in range(first, first + 200, 2):
+            for stranger in strangers:
+                stranger.say(OpenChannel(channel, world.server.node_id), wait=0.03)
+
+    ask(1)
+    info = RendezvousInfo(world.rendezvous.node_id, (world.rendezvous.address,))
+    stream = world.client.connect(NodeInfo(world.server.node_id, (), (info,)))
+    ask(201)
+    assert stream.is_open, stream.failure
+
+
 def test_a_member_has_only_so_many_channels(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rendezvous_module, "MAX_CHANNELS", 3)
     one, other = Member(world), Member(world)
@@ -204,6 +221,7 @@ def test_a_member_that_talks_nonsense_is_sent_away(world: World, noise: bytes) -
 def test_a_member_that_does_not_read_does_not_fill_the_memory_and_others_are_told(world: World) -> None:
     lazy, one = Member(world), Member(world)
     lazy.say(Register())
+    server_of(world)._opens_to = SourceLimiter(1e9, 1e9, 10)
     # It acknowledges nothing any more.
     lazy.raw.attachment.detach()
     sent = 0
@@ -458,15 +476,17 @@ def test_a_rendezvous_cannot_claim_to_be_another_node() -> None:
     assert "the rendezvous node was not reached: the peer is node" in stream.failure
 
 
-def test_a_rendezvous_that_opens_many_channels_is_rationed_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rendezvous_module, "OPEN_BURST", 1e9)
+def test_a_rendezvous_that_opens_many_channels_is_rationed_and_told() -> None:
     world = World(None, None)
-    server_of(world)._opens = type(server_of(world)._opens)(1e9, 1e9, 10)
+    server_of(world)._opens = server_of(world)._opens_to = SourceLimiter(1e9, 1e9, 10)
     accuser = Member(world)
-    heard = accuser.say(*(OpenChannel(number, world.server.node_id) for number in range(1, 121, 2)), wait=1)
+    burst = int(OFFER_BURST)
+    heard = accuser.say(
+        *(OpenChannel(number, world.server.node_id) for number in range(1, 2 * burst + 101, 2)), wait=1
+    )
     reasons = [message.reason for message in heard]
-    assert reasons.count("the node is being introduced to too many others") == 60 - 32
-    assert len(world.server.node.meetings) == 32
-    assert world.server.node.stats.refused_meetings == 60 - 32
+    assert reasons.count("the node is being introduced to too many others") == 50
+    assert len(world.server.node.meetings) == burst
+    assert world.server.node.stats.refused_meetings == 50
     world.run(30)
     assert len(world.server.node.meetings) == 0
