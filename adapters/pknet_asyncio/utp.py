@@ -11,7 +11,7 @@ from pknet.utp import ConnectionAccepted, UtpConfig, UtpEndpoint, UtpEvent
 from pknet_asyncio.driver import Driver
 from pknet_asyncio.reader import StreamReader
 from pknet_asyncio.transport import StreamTransport
-from pknet_io.names import resolve
+from pknet_io.names import any_address_like, resolve
 from pknet_io.udp import UdpSocket
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ async def open_utp_connection(
     can't be resolved or the address can't be bound.
     """
     loop = asyncio.get_running_loop()
-    family, remote = await loop.run_in_executor(None, resolve, host, port)
-    udp_socket = UdpSocket.bind(*(local_address or ("::" if family == "IPv6" else "0.0.0.0", 0)))
+    remote = (await loop.run_in_executor(None, resolve, host, port))[0]
+    udp_socket = UdpSocket.bind(*(local_address or any_address_like(remote)))
     endpoint = UtpEndpoint(os.urandom, config)
     endpoint.accepting = False
     driver = Driver(endpoint, udp_socket, _dispatch)
@@ -83,8 +83,8 @@ async def start_utp_server(
     if sock is not None:
         udp_socket = UdpSocket(sock)
     else:
-        _, address = await asyncio.get_running_loop().run_in_executor(None, resolve, host, port)
-        udp_socket = UdpSocket.bind(*address)
+        addresses = await asyncio.get_running_loop().run_in_executor(None, resolve, host, port)
+        udp_socket = UdpSocket.bind(*addresses[0])
     return UtpServer(udp_socket, handler, config, limit)
 
 

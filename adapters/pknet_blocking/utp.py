@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pknet.utp import ConnectionAccepted, UtpConfig, UtpEndpoint, UtpEvent
 from pknet_blocking.driver import Driver
 from pknet_blocking.stream import Stream
-from pknet_io.names import resolve
+from pknet_io.names import any_address_like, resolve
 from pknet_io.udp import UdpSocket
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def create_connection(
     answers, ConnectionRefusedError if the connection is refused, OSError if the name can't be resolved or
     bound.
     """
-    family, remote = resolve(*address)
-    udp_socket = UdpSocket.bind(*(source_address or ("::" if family == "IPv6" else "0.0.0.0", 0)))
+    remote = resolve(*address)[0]
+    udp_socket = UdpSocket.bind(*(source_address or any_address_like(remote)))
     endpoint = UtpEndpoint(os.urandom, config)
     endpoint.accepting = False
     driver = Driver(endpoint, udp_socket, _dispatch)
@@ -70,7 +70,7 @@ def create_server(
     `sock`: a bound UDP socket to use instead; the listener owns it from then on. `backlog`: how many
     connections may wait for `accept`; more are refused. Raises OSError if the address can't be bound.
     """
-    udp_socket = UdpSocket.bind(*resolve(*address)[1]) if sock is None else UdpSocket(sock)
+    udp_socket = UdpSocket.bind(*resolve(*address)[0]) if sock is None else UdpSocket(sock)
     return UtpListener(udp_socket, config, backlog)
 
 

@@ -15,7 +15,7 @@ from pknet_cli.output import say
 from pknet_cli.parameters import AddressType, format_address
 from pknet_cli.running import run
 from pknet_io.interfaces import local_addresses
-from pknet_io.names import resolve
+from pknet_io.names import any_address_like, resolve
 from pknet_io.udp import UdpSocket
 
 __all__ = ["stun"]
@@ -44,7 +44,22 @@ def stun(server: tuple[str, int], as_json: bool, timeout: float) -> None:
 
 
 async def _ask(server: tuple[str, int], timeout: float) -> dict[str, Any]:
-    family, address = await asyncio.to_thread(resolve, *server)
+    """Ask a server at each of its addresses; return the first answer."""
+    addresses = await asyncio.to_thread(resolve, *server)
+    asking = [asyncio.ensure_future(_ask_at(address, timeout)) for address in addresses]
+    try:
+        for answer in asyncio.as_completed(asking):
+            try:
+                return await answer
+            except OSError as error:
+                failure = error
+    finally:
+        for task in asking:
+            task.cancel()
+    raise failure
+
+
+async def _ask_at(address: tuple[str, int], timeout: float) -> dict[str, Any]:
     answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def on_event(event: Any) -> None:
@@ -52,7 +67,7 @@ async def _ask(server: tuple[str, int], timeout: float) -> dict[str, Any]:
             answered.set_result(event)
 
     client = StunClient(os.urandom)
-    udp_socket = UdpSocket.bind("::" if family == "IPv6" else "0.0.0.0")
+    udp_socket = UdpSocket.bind(*any_address_like(address))
     own_port = udp_socket.address[1]
     driver = Driver(client, udp_socket, on_event)
     try:
@@ -61,13 +76,13 @@ async def _ask(server: tuple[str, int], timeout: float) -> dict[str, Any]:
         async with asyncio.timeout(timeout):
             event = await answered
     except TimeoutError:
-        raise TimeoutError(f"no answer from {format_address(server)} within {timeout:g} seconds") from None
+        raise TimeoutError(f"no answer from {format_address(address)} within {timeout:g} seconds") from None
     finally:
         driver.close()
     if isinstance(event, BindingFailed):
-        raise OSError(f"{format_address(server)} refused: {event.error}")
+        raise OSError(f"{format_address(address)} refused: {event.error}")
     if not isinstance(event, BindingSucceeded):
-        raise TimeoutError(f"no answer from {format_address(server)}")
+        raise TimeoutError(f"no answer from {format_address(address)}")
     host, port = event.mapped_address
     return {
         "server": {"host": address[0], "port": address[1]},

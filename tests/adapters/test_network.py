@@ -319,3 +319,23 @@ async def test_a_peer_that_goes_on_sending_to_a_closed_stream_is_told(adapter: A
             with pytest.raises(ConnectionError):
                 while True:
                     await stream.write(b"more")
+
+
+async def test_a_node_is_reached_at_the_second_address_of_its_name(
+    adapter: Adapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look_up = socket.getaddrinfo
+
+    def answer(host: str, port: int, *args: Any, **named: Any) -> list[Any]:
+        if host != "both.example":
+            return look_up(host, port, *args, **named)
+        return look_up("2001:db8::1", port, *args, **named) + look_up("127.0.0.1", port, *args, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+    async with adapter.network(handler=echo) as server:
+        ticket = adapter.info_of(server)
+        info = NodeInfo(server.node_id, (("both.example", server.address[1]),), (), ticket.secret)
+        async with adapter.network(adapter.nodes_for(info)) as client:
+            stream = await adapter.open(client, server.node_id)
+            assert stream.remote == server.address
+            await stream.close()
