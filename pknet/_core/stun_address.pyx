@@ -7,6 +7,11 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.unicode cimport PyUnicode_DecodeASCII
 from libc.string cimport memchr, memcpy, memset
 
+# RFC 4291 section 2.5.5.2, and RFC 6177 on what a site is given.
+cdef bytes MAPPED_PREFIX = bytes(10) + b"\xff\xff"
+cdef enum:
+    SUBSCRIBER_SIZE = 7
+
 cdef extern from "Python.h":
     const char* PyUnicode_AsUTF8AndSize(object text, Py_ssize_t* size) except NULL
 
@@ -23,6 +28,18 @@ def pack_address(str host not None):
     if size == 0:
         raise ValueError(f"not an IP address: {host!r}")
     return PyBytes_FromStringAndSize(<const char*> address, <Py_ssize_t> size)
+
+
+def source_of(str host not None):
+    """Return what one subscriber has: the bytes of an IPv4 address, the first 56 bits of an IPv6 one.
+
+    IPv4 in IPv6's clothes is IPv4, or all of it would be one source. Raises ValueError if `host` is not an IP
+    address.
+    """
+    cdef bytes packed = pack_address(host)
+    if packed.startswith(MAPPED_PREFIX):
+        return packed[len(MAPPED_PREFIX):]
+    return packed if len(packed) == IPV4_SIZE else packed[:SUBSCRIBER_SIZE]
 
 
 def unpack_address(bytes packed not None):

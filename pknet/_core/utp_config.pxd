@@ -18,6 +18,7 @@ cdef class UtpConfig:
     cdef double keepalive_interval
     cdef double idle_time
     cdef readonly Py_ssize_t max_connections
+    cdef readonly Py_ssize_t max_connections_of_source
     cdef readonly Py_ssize_t max_half_open
     cdef readonly int max_resets_per_second
     cdef readonly bint accept

@@ -15,6 +15,7 @@ class UtpConfig:
     keepalive: float | None
     idle_timeout: float | None
     max_connections: int
+    max_connections_of_source: int
     max_half_open: int
     max_resets_per_second: int
     accept: bool
@@ -39,6 +40,7 @@ class UtpConfig:
         keepalive: float | None = 29.0,
         idle_timeout: float | None = 120.0,
         max_connections: int = 65536,
+        max_connections_of_source: int = 8192,
         max_half_open: int = 1024,
         max_resets_per_second: int = 100,
         accept: bool = True,

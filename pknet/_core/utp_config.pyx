@@ -32,7 +32,8 @@ cdef class UtpConfig:
     `peer_timeout`: how long a peer that owes an acknowledgement may be silent. `keepalive`: interval of
     packets on an idle connection, None for none. `idle_timeout`: how long a peer that owes nothing may be
     silent; from half of it on it is asked whether it is there; None for as long as it likes.
-    `max_connections`: beyond it a SYN is dropped. `max_half_open`: beyond it the oldest half-open connection
+    `max_connections`: beyond it a SYN is dropped. `max_connections_of_source`: the same for those that came
+    in from one IPv4 address, or /56 of IPv6. `max_half_open`: beyond it the oldest half-open connection
     makes room. `max_resets_per_second`: how often strangers are told that a connection is unknown. `accept`:
     whether SYNs are answered. `nagle`: hold back a partial packet while others are in flight (RFC 896).
 
@@ -58,6 +59,7 @@ cdef class UtpConfig:
         keepalive=29.0,
         idle_timeout=120.0,
         Py_ssize_t max_connections=65536,
+        Py_ssize_t max_connections_of_source=8192,
         Py_ssize_t max_half_open=1024,
         int max_resets_per_second=100,
         bint accept=True,
@@ -82,7 +84,7 @@ cdef class UtpConfig:
             raise ValueError(f"ledbat_gain must be above 0 and at most 16 segments, not {ledbat_gain}")
         if congestion_control not in CONTROLLERS:
             raise ValueError(f"congestion_control must be {CONTROLLERS}, not {congestion_control!r}")
-        if max_connections < 1 or max_half_open < 1 or max_resets_per_second < 0:
+        if min(max_connections, max_connections_of_source, max_half_open) < 1 or max_resets_per_second < 0:
             raise ValueError("limits must be positive")
         self.max_datagram = max_datagram
         self.max_datagram_ipv6 = max_datagram_ipv6
@@ -102,6 +104,7 @@ cdef class UtpConfig:
         self.keepalive_interval = INFINITY if keepalive is None else keepalive
         self.idle_time = INFINITY if idle_timeout is None else idle_timeout
         self.max_connections = max_connections
+        self.max_connections_of_source = max_connections_of_source
         self.max_half_open = max_half_open
         self.max_resets_per_second = max_resets_per_second
         self.accept = accept

@@ -17,6 +17,8 @@ cdef enum State:
 cdef class UtpConnection(TimerEntry):
     cdef readonly object remote
     cdef readonly object local
+    # Where it came in from, None for one that was dialled.
+    cdef object source
     cdef public object context
     cdef readonly object close_reason
     cdef readonly bint is_initiator

@@ -12,6 +12,7 @@ from pknet._core.utp_packet cimport (
 )
 from pknet._core.utp_shared cimport Shared
 
+from pknet._core.stun_address import source_of
 from pknet._core.utp_config import UtpConfig as Config, check_max_datagram
 from pknet.errors import PknetError, StateError
 
@@ -36,6 +37,8 @@ cdef class UtpEndpoint:
     # remote -> receive id -> connection
     cdef dict connections_of
     cdef Py_ssize_t count
+    # source -> how many connections came in from it
+    cdef dict count_of
     # Whether SYNs are answered; may be changed at any time.
     cdef public bint accepting
     cdef double resets_since
@@ -46,6 +49,7 @@ cdef class UtpEndpoint:
         self.token_bytes = token_bytes
         self.accepting = self.shared.config.accept
         self.connections_of = {}
+        self.count_of = {}
         self.resets_since = -INFINITY
 
     # What the program may ask.
@@ -255,11 +259,17 @@ cdef class UtpEndpoint:
             connection = <UtpConnection> next(iter(self.shared.half_open))
             connection.give_up()
             self.remove_finished()
-        if self.count >= config.max_connections:
+        source = source_of_remote(remote)
+        if (
+            self.count >= config.max_connections
+            or self.count_of.get(source, 0) >= config.max_connections_of_source
+        ):
             self.shared.counters.refused += 1
             return True
         connection = UtpConnection(self.shared, remote, local, self.max_datagram_to(remote, None))
         connection.start_accepting(packet, self.random_u16())
+        connection.source = source
+        self.count_of[source] = self.count_of.get(source, 0) + 1
         self.shared.half_open[connection] = None
         return self.add(connection)
 
@@ -327,6 +337,23 @@ cdef class UtpEndpoint:
         return True
 
     cdef bint remove_finished(self) except False:
+        cdef UtpConnection connection
         while self.shared.finished:
-            self.remove(<UtpConnection> self.shared.finished.pop())
+            connection = <UtpConnection> self.shared.finished.pop()
+            self.remove(connection)
+            if connection.source is not None:
+                self.count_of[connection.source] -= 1
+                if not self.count_of[connection.source]:
+                    del self.count_of[connection.source]
+                connection.source = None
         return True
+
+
+cdef object source_of_remote(remote):
+    """Return whose connections are counted together."""
+    if isinstance(remote, tuple) and remote and isinstance(remote[0], str):
+        try:
+            return source_of(remote[0])
+        except ValueError:
+            pass
+    return remote

@@ -11,7 +11,7 @@ from collections import Counter, OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from pknet._core.stun_address import pack_address
+from pknet._core.stun_address import source_of
 from pknet.errors import ProtocolError
 from pknet.network.identity import NodeId
 from pknet.network.message_stream import MessageStream
@@ -91,7 +91,7 @@ class RendezvousServer:
         """Return why a node can't be a member, None if it can."""
         if len(self._members) >= self._max_members:
             return "as many nodes are connected as this one can serve"
-        if self._members_of[_source_of(stream)] >= MAX_MEMBERS_OF_SOURCE:
+        if self._members_of[source_of(_host_of(stream))] >= MAX_MEMBERS_OF_SOURCE:
             return "too many nodes are connected from your address"
         return None
 
@@ -140,7 +140,7 @@ class RendezvousServer:
 
     def _add(self, stream: NodeStream) -> None:
         assert stream.peer is not None
-        member = self._members[stream] = _Member(stream, stream.peer, _source_of(stream))
+        member = self._members[stream] = _Member(stream, stream.peer, source_of(_host_of(stream)))
         self._members_of[member.source] += 1
 
     def _remove(self, member: _Member, now: float) -> None:
@@ -215,8 +215,3 @@ def _host_of(stream: NodeStream) -> str:
     remote: Any = stream.remote
     host: str = remote[0]
     return host
-
-
-def _source_of(stream: NodeStream) -> bytes:
-    """Return the IPv4 address, or the /56 of the IPv6 address, that a stream comes from."""
-    return pack_address(_host_of(stream))[:7]

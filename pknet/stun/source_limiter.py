@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from pknet._core.stun_address import pack_address
+from pknet._core.stun_address import source_of
 
 __all__ = ["SourceLimiter"]
 
-_MAPPED: Final = bytes(10) + b"\xff\xff"
 # What rounding may have lost of a token.
 _ROUNDING: Final = 1e-6
 
@@ -36,7 +35,7 @@ class SourceLimiter:
 
     def allow(self, host: str, now: float, target: bytes = b"") -> bool:
         """Take a token from the bucket of an IP address's source; return False if it is empty."""
-        source = _source_of(host) + target
+        source = source_of(host) + target
         full_at = max(self._full_at.pop(source, now), now)
         is_allowed = (full_at - now) * self._rate <= self._burst - 1 + _ROUNDING
         if is_allowed:
@@ -45,11 +44,3 @@ class SourceLimiter:
         if len(self._full_at) > self._max_sources:
             del self._full_at[next(iter(self._full_at))]
         return is_allowed
-
-
-def _source_of(host: str) -> bytes:
-    packed = pack_address(host)
-    if packed.startswith(_MAPPED):
-        # Else all of IPv4 would share one bucket.
-        return packed[len(_MAPPED) :]
-    return packed if len(packed) == 4 else packed[:7]

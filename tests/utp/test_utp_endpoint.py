@@ -90,6 +90,33 @@ def test_connections_beyond_the_limit_are_not_made() -> None:
     assert len(peer.endpoint) == 2
 
 
+@pytest.mark.parametrize(
+    ("hosts", "admitted"),
+    [
+        (["198.51.100.1", "198.51.100.1", "198.51.100.1", "::ffff:198.51.100.1"], 2),
+        (["2001:db8:0:100::1", "2001:db8:0:1ff::2", "2001:db8:0:123::3", "2001:db8:0:100::4"], 2),
+        (["198.51.100.1", "198.51.100.2", "198.51.100.3", "2001:db8:0:200::4"], 4),
+        (["not an address"] * 4, 4),
+    ],
+)
+def test_one_source_has_only_so_many_connections(hosts: list[str], admitted: int) -> None:
+    peer = Peer(UtpConfig(max_connections_of_source=2, half_open_timeout=10))
+
+    def dial() -> int:
+        for number, host in enumerate(hosts):
+            syn = bytes(Packet(SYN, connection_id=500, seq_nr=1))
+            peer.endpoint.receive_datagram(syn, (host, number), None, peer.now)
+        return len(answers(peer))
+
+    assert dial() == admitted
+    assert peer.endpoint.counters.refused == len(hosts) - admitted
+    # Those who have left make room.
+    peer.now += 10
+    peer.endpoint.handle_timeout(peer.now)
+    assert len(peer.endpoint) == 0
+    assert dial() == admitted
+
+
 def test_an_endpoint_that_does_not_accept_refuses_dials() -> None:
     peer = Peer(UtpConfig(accept=False))
     peer.give(SYN, connection_id=500, seq_nr=100)
