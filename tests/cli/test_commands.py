@@ -156,6 +156,15 @@ def test_a_malformed_address_is_refused(address: str) -> None:
     assert run("expose", address).returncode == 2
 
 
+@pytest.mark.parametrize("content", [b"not hexadecimal", b"abcd", b"\xff\xfe", b""])
+def test_a_damaged_secret_is_told_in_plain_words(keys: Path, content: bytes) -> None:
+    expose = ["expose", "127.0.0.1:9", "--listen", "127.0.0.1:0", "--key", f"{keys}/expose.key"]
+    (keys / "expose.ticket").write_bytes(content)
+    failed = run(*expose)
+    assert failed.returncode == 1
+    assert failed.stderr == f"Error: {keys}/expose.ticket does not hold 16 bytes in hexadecimal\n"
+
+
 def test_keys_are_readable_by_their_owner_only(keys: Path) -> None:
     with running("serve", "--listen", "127.0.0.1:0", "--key", f"{keys}/serve.key") as server:
         server.line()
