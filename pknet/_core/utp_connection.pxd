@@ -1,7 +1,8 @@
-from libc.stdint cimport uint16_t, uint32_t
+from libc.stdint cimport uint16_t
 
 from pknet._core.timers cimport TimerEntry
-from pknet._core.utp_packet cimport HeaderFields, PacketHeader
+from pknet._core.utp_outlet cimport Outlet
+from pknet._core.utp_packet cimport PacketHeader
 from pknet._core.utp_receive_buffer cimport ReceiveBuffer
 from pknet._core.utp_sender cimport Sender
 from pknet._core.utp_shared cimport Shared
@@ -15,8 +16,6 @@ cdef enum State:
 
 
 cdef class UtpConnection(TimerEntry):
-    cdef readonly object remote
-    cdef readonly object local
     # Where it came in from, None for one that was dialled.
     cdef object source
     cdef public object context
@@ -26,18 +25,14 @@ cdef class UtpConnection(TimerEntry):
     cdef TimerTable timers
     cdef Sender sender
     cdef ReceiveBuffer receiving
+    cdef Outlet outlet
     cdef State state
     cdef uint16_t receive_id
-    cdef uint16_t send_id
     cdef uint16_t syn_seq_nr
     cdef int syn_transmissions
     cdef double syn_sent_at
     # How often the SYN-ACK has been acknowledged without being asked.
     cdef int proofs
-    # Of the newest packet, as it goes back to the peer.
-    cdef uint32_t timestamp_difference
-    # The window that the peer knows of.
-    cdef Py_ssize_t advertised
     cdef bint is_unsettled
     cdef bint ack_needed
     cdef bint syn_needed
@@ -47,10 +42,8 @@ cdef class UtpConnection(TimerEntry):
     cdef bint send_refused
     # Bytes that came after `close` when the peer knew of it.
     cdef Py_ssize_t last_words
-    cdef double last_sent
     cdef double last_heard
     cdef readonly unsigned long long bytes_received
-    cdef readonly unsigned long long packets_sent
     cdef readonly unsigned long long packets_received
     cdef readonly unsigned long long packets_duplicated
 
@@ -67,12 +60,7 @@ cdef class UtpConnection(TimerEntry):
     cdef bint unsettle(self) except False
     cdef bint settle(self) except False
     cdef bint send_packets(self) except False
-    cdef void header_fields(self, HeaderFields* header) noexcept
-    cdef bint emit(self, bytes run, Py_ssize_t segment) except False
-    cdef bint emit_syn(self) except False
-    cdef bint emit_reset(self) except False
-    cdef bint emit_state(self, uint16_t ack_nr) except False
-    cdef bint emit_question(self) except False
+    cdef bint send_syn(self) except False
     cdef double next_keepalive(self) noexcept
     cdef bint arrange_timers(self) except False
     cdef bint fire_timers(self) except False

@@ -10,15 +10,12 @@ before the initiator has shown that it received the SYN-ACK.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_CheckExact, PyBytes_FromStringAndSize
 from libc.math cimport INFINITY
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t
 
-from pknet._core.transmit cimport Transmit
-from pknet._core.utp_packet cimport (
-    HEADER_SIZE, MAX_SELECTIVE_ACK, ST_DATA, ST_FIN, ST_RESET, ST_STATE, ST_SYN, bare_packet, seq_distance,
-    state_packet,
-)
+from pknet._core.utp_outlet cimport Outlet
+from pknet._core.utp_packet cimport HEADER_SIZE, ST_FIN, ST_RESET, ST_STATE, HeaderFields, seq_distance
 from pknet._core.utp_receive_buffer cimport ARRIVED_BEYOND_LIMIT, ARRIVED_TWICE, Arrival
 from pknet._core.utp_timers cimport GIVE_UP, IDLE, KEEPALIVE, LINGER, PROVE, RETRANSMIT
 
@@ -49,18 +46,16 @@ STATE_NAMES = ("SYN_SENT", "SYN_RECEIVED", "CONNECTED", "CLOSED")
 cdef class UtpConnection(TimerEntry):
     """A connection of an endpoint; get one from `UtpEndpoint.connect` or from a ConnectionAccepted event.
 
-    `remote` and `local` are the handles of its peer and of the socket it goes by; `context` is the program's
-    own.
+    `context` is the program's own.
     """
 
     def __cinit__(self, Shared shared not None, remote, local, Py_ssize_t max_datagram):
         self.shared = shared
-        self.remote = remote
-        self.local = local
         self.timers = TimerTable()
         self.sender = Sender(shared.config, self.timers, max_datagram)
         self.receiving = ReceiveBuffer(shared.config.receive_buffer)
-        self.last_sent = self.last_heard = shared.now
+        self.outlet = Outlet(shared, self.sender, self.receiving, remote, local)
+        self.last_heard = shared.now
 
     # The program's verbs.
 
@@ -141,10 +136,25 @@ cdef class UtpConnection(TimerEntry):
         if self.state == CLOSED:
             return
         if self.state != SYN_SENT or self.syn_transmissions:
-            self.emit_reset()
+            self.outlet.send_reset()
         self.end(CloseReason.ABORTED)
 
     # What the program may ask.
+
+    @property
+    def remote(self):
+        """The handle of the peer."""
+        return self.outlet.remote
+
+    @property
+    def local(self):
+        """The handle of the socket that it goes by, None for the primary one."""
+        return self.outlet.local
+
+    @property
+    def packets_sent(self):
+        """How many packets have been sent, of any kind."""
+        return self.outlet.packets_sent
 
     @property
     def state(self):
@@ -224,7 +234,7 @@ cdef class UtpConnection(TimerEntry):
         return UtpStats(
             bytes_sent=sender.bytes_sent,
             bytes_received=self.bytes_received,
-            packets_sent=self.packets_sent,
+            packets_sent=self.outlet.packets_sent,
             packets_received=self.packets_received,
             packets_retransmitted=sender.packets_retransmitted,
             packets_duplicated=self.packets_duplicated,
@@ -234,7 +244,7 @@ cdef class UtpConnection(TimerEntry):
             min_rtt=sender.rtt.least if sender.rtt.smoothed else None,
             window=<Py_ssize_t> sender.congestion.window,
             peer_window=sender.peer_window,
-            receive_window=self.advertised,
+            receive_window=self.outlet.advertised,
             in_flight=sender.buffer.in_flight_bytes,
             unacknowledged=sender.unacknowledged(),
             readable=self.receiving.readable(),
@@ -248,10 +258,10 @@ cdef class UtpConnection(TimerEntry):
     # Opening.
 
     cdef bint start_connecting(self, uint16_t receive_id, uint16_t seq_nr) except False:
-        """Dial. The SYN carries the id under which the initiator receives; all else goes by that plus one."""
+        """Dial."""
         self.is_initiator = True
         self.receive_id = receive_id
-        self.send_id = receive_id + 1
+        self.outlet.send_id = receive_id + 1
         self.syn_seq_nr = seq_nr
         self.sender.start(seq_nr + 1, 0)
         self.state = SYN_SENT
@@ -262,11 +272,11 @@ cdef class UtpConnection(TimerEntry):
     cdef bint start_accepting(self, const PacketHeader* syn, uint16_t seq_nr) except False:
         """Answer a SYN. Nothing but SYN-ACKs is sent until the initiator has proved its address."""
         self.receive_id = syn.connection_id + 1
-        self.send_id = syn.connection_id
+        self.outlet.send_id = syn.connection_id
         self.syn_seq_nr = syn.seq_nr
         self.receiving.start(syn.seq_nr)
         self.sender.start(seq_nr, syn.wnd_size)
-        self.timestamp_difference = self.shared.wire_time() - syn.timestamp if syn.timestamp else 0
+        self.outlet.take_timestamp(syn.timestamp)
         self.state = SYN_RECEIVED
         self.syn_needed = True
         self.timers.at[GIVE_UP] = self.shared.now + self.shared.config.half_open_timeout
@@ -288,7 +298,7 @@ cdef class UtpConnection(TimerEntry):
         # The SYN-ACK took no sequence number: the first DATA will have this one.
         self.receiving.start(packet.seq_nr - 1)
         self.sender.start(self.sender.buffer.next, packet.wnd_size)
-        self.timestamp_difference = self.shared.wire_time() - packet.timestamp if packet.timestamp else 0
+        self.outlet.take_timestamp(packet.timestamp)
         self.packets_received += 1
         self.last_heard = self.shared.now
         self.sender.rtt.backoff = 0
@@ -333,8 +343,7 @@ cdef class UtpConnection(TimerEntry):
         self.packets_received += 1
         self.last_heard = self.shared.now
         self.timers.at[IDLE] = INFINITY
-        if packet.timestamp:
-            self.timestamp_difference = self.shared.wire_time() - packet.timestamp
+        self.outlet.take_timestamp(packet.timestamp)
         if self.state == CLOSED:
             # Lingering: the peer may not have heard the last acknowledgement.
             if packet.type != ST_STATE:
@@ -392,7 +401,7 @@ cdef class UtpConnection(TimerEntry):
                 if self.last_words > MAX_LAST_WORDS:
                     # The peer knows that this side has finished and goes on: it has to learn that nobody
                     # reads.
-                    self.emit_reset()
+                    self.outlet.send_reset()
                     return self.end(CloseReason.ABORTED)
         if arrival == ARRIVED_BEYOND_LIMIT:
             self.shared.counters.beyond_window += 1
@@ -416,7 +425,8 @@ cdef class UtpConnection(TimerEntry):
         if self.receiving.readable() == 0:
             self.data_told = False
         if self.state == CONNECTED and not self.receiving.finished and (
-            self.advertised < two_packets <= window or window - self.advertised >= self.receiving.limit // 2
+            self.outlet.advertised < two_packets <= window
+            or window - self.outlet.advertised >= self.receiving.limit // 2
         ):
             # The receiver's side of the silly window: not for less (RFC 9293 section 3.8.6.2.2).
             self.ack_needed = True
@@ -440,12 +450,12 @@ cdef class UtpConnection(TimerEntry):
             self.send_packets()
         elif self.state == SYN_SENT:
             if self.syn_needed:
-                self.emit_syn()
+                self.send_syn()
         elif self.state == SYN_RECEIVED:
             if self.syn_needed:
-                self.emit_state(self.receiving.ack_nr)
+                self.outlet.send_state(self.receiving.ack_nr)
         elif self.ack_needed and self.timers.at[LINGER] != INFINITY:
-            self.emit_state(self.receiving.ack_nr)
+            self.outlet.send_state(self.receiving.ack_nr)
         self.syn_needed = self.ack_needed = False
         return self.arrange_timers()
 
@@ -455,78 +465,24 @@ cdef class UtpConnection(TimerEntry):
         cdef Py_ssize_t segment = 0
         cdef bint sent = False
         cdef bytes run
-        self.header_fields(&header)
+        self.outlet.fill_header(&header)
         self.sender.begin(self.shared.now)
         while True:
             run = self.sender.next_run(&header, self.shared.now, &segment)
             if run is None:
                 break
-            self.emit(run, segment)
+            self.outlet.send_run(run, segment)
             sent = True
         # DATA carries no selective ACK: with that extension a full packet sent again would not fit.
         if self.ack_needed and (not sent or self.receiving.early_count):
-            self.emit_state(self.receiving.ack_nr)
+            self.outlet.send_state(self.receiving.ack_nr)
         return True
 
-    cdef void header_fields(self, HeaderFields* header) noexcept:
-        header.connection_id = self.send_id
-        header.ack_nr = self.receiving.ack_nr
-        header.timestamp = self.shared.wire_time()
-        header.timestamp_difference = self.timestamp_difference
-        header.wnd_size = <uint32_t> self.receiving.window()
-
-    cdef bint emit(self, bytes run, Py_ssize_t segment) except False:
-        """Hand a run of packets with `segment` bytes after the header of each to the adapter."""
-        cdef Transmit transmit = Transmit.__new__(Transmit)
-        cdef Py_ssize_t size = PyBytes_GET_SIZE(run)
-        transmit.data = run
-        transmit.remote = self.remote
-        transmit.local = self.local
-        if segment > self.sender.segment:
-            # Cut for another path, and it can't be cut anew: routers have to.
-            transmit.dont_fragment = False
-        segment += HEADER_SIZE
-        if size > segment:
-            transmit.segment_size = segment
-            self.packets_sent += (size + segment - 1) // segment
-        else:
-            self.packets_sent += 1
-        self.last_sent = self.shared.now
-        self.advertised = self.receiving.window()
-        self.shared.transmits.append(transmit)
-        return True
-
-    cdef bint emit_syn(self) except False:
-        cdef HeaderFields header
-        self.header_fields(&header)
-        header.connection_id = self.receive_id
+    cdef bint send_syn(self) except False:
         self.syn_transmissions += 1
         self.syn_sent_at = self.shared.now
         self.timers.at[RETRANSMIT] = self.shared.now + self.sender.rtt.retransmission_timeout()
-        return self.emit(bare_packet(ST_SYN, &header, self.syn_seq_nr), 0)
-
-    cdef bint emit_reset(self) except False:
-        cdef HeaderFields header
-        self.header_fields(&header)
-        return self.emit(bare_packet(ST_RESET, &header, self.sender.buffer.next), 0)
-
-    cdef bint emit_state(self, uint16_t ack_nr) except False:
-        """Send an acknowledgement, with a selective ACK if packets came early."""
-        cdef uint8_t mask[MAX_SELECTIVE_ACK]
-        cdef Py_ssize_t size = self.receiving.selective_ack(mask)
-        cdef HeaderFields header
-        cdef bytes packet
-        self.header_fields(&header)
-        header.ack_nr = ack_nr
-        # seq_nr is the next to send: with an older one libutp would not take the acknowledgement.
-        packet = state_packet(&header, self.sender.buffer.next, mask, size)
-        return self.emit(packet, PyBytes_GET_SIZE(packet) - HEADER_SIZE)
-
-    cdef bint emit_question(self) except False:
-        """Send what a peer that is there answers at once: a DATA that it has had, as TCP's keepalive does."""
-        cdef HeaderFields header
-        self.header_fields(&header)
-        return self.emit(bare_packet(ST_DATA, &header, self.sender.buffer.first - 1), 0)
+        return self.outlet.send_syn(self.receive_id, self.syn_seq_nr)
 
     # Timers.
 
@@ -534,8 +490,8 @@ cdef class UtpConnection(TimerEntry):
         """Return when something has to be sent though there is nothing to send."""
         cdef double idle = self.shared.config.idle_time
         return min(
-            self.last_sent + self.shared.config.keepalive_interval,
-            max(self.last_heard + idle / 2, self.last_sent + idle / QUESTIONS / 2),
+            self.outlet.last_sent + self.shared.config.keepalive_interval,
+            max(self.last_heard + idle / 2, self.outlet.last_sent + idle / QUESTIONS / 2),
         )
 
     cdef bint arrange_timers(self) except False:
@@ -577,9 +533,9 @@ cdef class UtpConnection(TimerEntry):
         if at[KEEPALIVE] <= now:
             if now < self.last_heard + self.shared.config.idle_time / 2 or self.sender.buffer.outstanding():
                 # An acknowledgement of the packet before the last: old news, that keeps the path open.
-                self.emit_state(self.receiving.ack_nr - 1)
+                self.outlet.send_state(self.receiving.ack_nr - 1)
             else:
-                self.emit_question()
+                self.outlet.send_question()
                 if at[IDLE] == INFINITY:
                     at[IDLE] = now + self.shared.config.idle_time / 2
         self.unsettle()
@@ -593,7 +549,7 @@ cdef class UtpConnection(TimerEntry):
             self.shared.counters.half_open_dropped += 1
             return self.leave()
         if self.reader_gone and self.sender.fin_acknowledged:
-            self.emit_reset()
+            self.outlet.send_reset()
             return self.end(CloseReason.ABORTED)
         return self.end(CloseReason.TIMED_OUT)
 

@@ -106,16 +106,16 @@ cdef class UtpEndpoint:
         cdef dict group
         self.shared.advance(now)
         max_datagram = self.max_datagram_to(remote, max_datagram)
-        group = <dict> self.connections_of.get(connection.remote)
+        group = <dict> self.connections_of.get(connection.outlet.remote)
         if connection.state == CLOSED or group is None or group.get(connection.receive_id) is not connection:
             raise StateError("the connection is over")
-        if remote != connection.remote:
+        if remote != connection.outlet.remote:
             if connection.receive_id in self.connections_of.get(remote, ()):
                 raise StateError(f"another connection with {remote!r} has the same id")
             self.remove(connection)
-            connection.remote = remote
+            connection.outlet.remote = remote
             self.add(connection)
-        connection.local = local
+        connection.outlet.local = local
         connection.sender.take_path(max_datagram)
         connection.syn_needed = connection.state == SYN_SENT
         connection.unsettle()
@@ -232,7 +232,7 @@ cdef class UtpEndpoint:
                 found = group.get(<uint16_t> (packet.connection_id + shift))
                 if found is not None:
                     connection = <UtpConnection> found
-                    if connection.send_id == packet.connection_id:
+                    if connection.outlet.send_id == packet.connection_id:
                         return connection
             return None
         return <UtpConnection> found
@@ -323,17 +323,17 @@ cdef class UtpEndpoint:
         raise TooManyConnections(f"no connection id is free for {remote!r}")
 
     cdef bint add(self, UtpConnection connection) except False:
-        self.connections_of.setdefault(connection.remote, {})[connection.receive_id] = connection
+        self.connections_of.setdefault(connection.outlet.remote, {})[connection.receive_id] = connection
         self.count += 1
         return True
 
     cdef bint remove(self, UtpConnection connection) except False:
-        cdef dict group = <dict> self.connections_of.get(connection.remote)
+        cdef dict group = <dict> self.connections_of.get(connection.outlet.remote)
         if group is not None and group.get(connection.receive_id) is connection:
             del group[connection.receive_id]
             self.count -= 1
             if not group:
-                del self.connections_of[connection.remote]
+                del self.connections_of[connection.outlet.remote]
         return True
 
     cdef bint remove_finished(self) except False:

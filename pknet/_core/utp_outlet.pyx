@@ -1,0 +1,88 @@
+"""How the packets of a connection leave: with headers that say how things stand now."""
+
+from cpython.bytes cimport PyBytes_GET_SIZE
+from libc.stdint cimport uint8_t
+
+from pknet._core.transmit cimport Transmit
+from pknet._core.utp_packet cimport (
+    HEADER_SIZE, MAX_SELECTIVE_ACK, ST_DATA, ST_RESET, ST_SYN, bare_packet, state_packet,
+)
+
+
+cdef class Outlet:
+    """Hands packets of a connection to the adapter, as Transmits among those of the endpoint."""
+
+    def __cinit__(
+        self, Shared shared not None, Sender sender not None, ReceiveBuffer receiving not None, remote, local
+    ):
+        self.shared = shared
+        self.sender = sender
+        self.receiving = receiving
+        self.remote = remote
+        self.local = local
+        self.last_sent = shared.now
+
+    cdef void take_timestamp(self, uint32_t timestamp) noexcept:
+        """Note how long the newest packet was on its way, by the two clocks; 0 is no timestamp."""
+        if timestamp:
+            self.timestamp_difference = self.shared.wire_time() - timestamp
+
+    cdef void fill_header(self, HeaderFields* header) noexcept:
+        """Set what every packet says."""
+        header.connection_id = self.send_id
+        header.ack_nr = self.receiving.ack_nr
+        header.timestamp = self.shared.wire_time()
+        header.timestamp_difference = self.timestamp_difference
+        header.wnd_size = <uint32_t> self.receiving.window()
+
+    cdef bint send_run(self, bytes run, Py_ssize_t segment) except False:
+        """Send packets that stand back to back, with `segment` bytes after the header in all but the last."""
+        cdef Transmit transmit = Transmit.__new__(Transmit)
+        cdef Py_ssize_t size = PyBytes_GET_SIZE(run)
+        transmit.data = run
+        transmit.remote = self.remote
+        transmit.local = self.local
+        if segment > self.sender.segment:
+            # Cut for another path, and it can't be cut anew: routers have to.
+            transmit.dont_fragment = False
+        segment += HEADER_SIZE
+        if size > segment:
+            transmit.segment_size = segment
+            self.packets_sent += (size + segment - 1) // segment
+        else:
+            self.packets_sent += 1
+        self.last_sent = self.shared.now
+        self.advertised = self.receiving.window()
+        self.shared.transmits.append(transmit)
+        return True
+
+    cdef bint send_syn(self, uint16_t receive_id, uint16_t seq_nr) except False:
+        """Dial: the SYN carries the id under which its sender receives, all else goes by that plus one."""
+        cdef HeaderFields header
+        self.fill_header(&header)
+        header.connection_id = receive_id
+        return self.send_run(bare_packet(ST_SYN, &header, seq_nr), 0)
+
+    cdef bint send_state(self, uint16_t ack_nr) except False:
+        """Send an acknowledgement, with a selective ACK if packets came early."""
+        cdef uint8_t mask[MAX_SELECTIVE_ACK]
+        cdef Py_ssize_t size = self.receiving.selective_ack(mask)
+        cdef HeaderFields header
+        cdef bytes packet
+        self.fill_header(&header)
+        header.ack_nr = ack_nr
+        # seq_nr is the next to send: with an older one libutp would not take the acknowledgement.
+        packet = state_packet(&header, self.sender.buffer.next, mask, size)
+        return self.send_run(packet, PyBytes_GET_SIZE(packet) - HEADER_SIZE)
+
+    cdef bint send_question(self) except False:
+        """Send what a peer that is there answers at once: a DATA that it has had, as TCP's keepalive does."""
+        cdef HeaderFields header
+        self.fill_header(&header)
+        return self.send_run(bare_packet(ST_DATA, &header, self.sender.buffer.first - 1), 0)
+
+    cdef bint send_reset(self) except False:
+        """Tell the peer that the connection is over."""
+        cdef HeaderFields header
+        self.fill_header(&header)
+        return self.send_run(bare_packet(ST_RESET, &header, self.sender.buffer.next), 0)
