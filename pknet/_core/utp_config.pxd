@@ -1,8 +1,14 @@
 cdef class UtpConfig:
     cdef readonly Py_ssize_t max_datagram
     cdef readonly Py_ssize_t max_datagram_ipv6
-    cdef readonly Py_ssize_t receive_buffer
-    cdef readonly Py_ssize_t send_buffer
+    cdef readonly object receive_buffer
+    cdef readonly object send_buffer
+    cdef readonly Py_ssize_t buffer_growth
+    # The sizes that buffers begin with, and those that they may come to.
+    cdef Py_ssize_t first_receive_buffer
+    cdef Py_ssize_t max_receive_buffer
+    cdef Py_ssize_t first_send_buffer
+    cdef Py_ssize_t max_send_buffer
     cdef readonly str congestion_control
     cdef readonly double ledbat_target
     cdef readonly object ledbat_gain

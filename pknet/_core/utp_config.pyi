@@ -1,8 +1,9 @@
 class UtpConfig:
     max_datagram: int
     max_datagram_ipv6: int
-    receive_buffer: int
-    send_buffer: int
+    receive_buffer: int | None
+    send_buffer: int | None
+    buffer_growth: int
     congestion_control: str
     ledbat_target: float
     ledbat_gain: float | None
@@ -26,8 +27,9 @@ class UtpConfig:
         *,
         max_datagram: int = 1402,
         max_datagram_ipv6: int = 1232,
-        receive_buffer: int = ...,
-        send_buffer: int = ...,
+        receive_buffer: int | None = None,
+        send_buffer: int | None = None,
+        buffer_growth: int = ...,
         congestion_control: str = "ledbat",
         ledbat_target: float = 0.1,
         ledbat_gain: float | None = None,

@@ -10,6 +10,9 @@ cdef enum:
     MIN_MAX_DATAGRAM = 150
     # The longest datagram that UDP over IPv4 has.
     MAX_MAX_DATAGRAM = 65507
+    FIRST_BUFFER = 1048576
+    # Above this, packets in flight could span half of the 16-bit sequence numbers.
+    MAX_BUFFER = 33554432
 
 CONTROLLERS = ("ledbat", "ledbat++", "cubic", "bbr")
 
@@ -22,7 +25,10 @@ cdef class UtpConfig:
 
     `max_datagram`: largest UDP payload sent. `max_datagram_ipv6`: the same where the remote is (host, port)
     with an IPv6 host, if that is less. `receive_buffer`: what a peer may send ahead of the reader, the window
-    that is advertised. `send_buffer`: what `send` takes ahead of the network. `congestion_control`: "ledbat",
+    that is advertised; None for 1 MiB that grows up to 32 MiB with the path and the reader.
+    `send_buffer`: what `send` takes ahead of the network; None for 1 MiB that grows to twice the congestion
+    window, up to 32 MiB. `buffer_growth`: by how much all receive buffers together may have grown.
+    `congestion_control`: "ledbat",
     "ledbat++", "cubic" or "bbr"; a connection may be given another. `ledbat_target`: queueing delay that
     LEDBAT aims at (RFC 6817; the draft of LEDBAT++ has 0.06). `ledbat_gain`: segments that LEDBAT's window
     may grow by in a round trip (RFC 6817: 1); None for the 3000 bytes of libutp and libtorrent.
@@ -45,8 +51,9 @@ cdef class UtpConfig:
         *,
         Py_ssize_t max_datagram=MAX_DATAGRAM,
         Py_ssize_t max_datagram_ipv6=MAX_DATAGRAM_IPV6,
-        Py_ssize_t receive_buffer=1 << 20,
-        Py_ssize_t send_buffer=1 << 20,
+        receive_buffer=None,
+        send_buffer=None,
+        Py_ssize_t buffer_growth=256 << 20,
         str congestion_control not None="ledbat",
         double ledbat_target=0.1,
         ledbat_gain=None,
@@ -67,11 +74,12 @@ cdef class UtpConfig:
     ):
         for size in (max_datagram, max_datagram_ipv6):
             check_max_datagram(size)
-        # Above this, packets in flight could span half of the 16-bit sequence numbers.
-        if not max_datagram <= receive_buffer <= 32 << 20:
+        if receive_buffer is not None and not max_datagram <= receive_buffer <= MAX_BUFFER:
             raise ValueError(f"receive_buffer must be {max_datagram} bytes to 32 MiB, not {receive_buffer}")
-        if send_buffer < 1:
+        if send_buffer is not None and send_buffer < 1:
             raise ValueError(f"send_buffer must be positive, not {send_buffer}")
+        if buffer_growth < 0:
+            raise ValueError(f"buffer_growth must not be negative, not {buffer_growth}")
         if not min_timeout <= initial_timeout <= max_timeout:
             raise ValueError("min_timeout <= initial_timeout <= max_timeout does not hold")
         for time in (ledbat_target, connect_timeout, half_open_timeout, min_timeout, peer_timeout):
@@ -90,6 +98,11 @@ cdef class UtpConfig:
         self.max_datagram_ipv6 = max_datagram_ipv6
         self.receive_buffer = receive_buffer
         self.send_buffer = send_buffer
+        self.buffer_growth = buffer_growth
+        self.first_receive_buffer = FIRST_BUFFER if receive_buffer is None else receive_buffer
+        self.max_receive_buffer = MAX_BUFFER if receive_buffer is None else receive_buffer
+        self.first_send_buffer = FIRST_BUFFER if send_buffer is None else send_buffer
+        self.max_send_buffer = MAX_BUFFER if send_buffer is None else send_buffer
         self.congestion_control = congestion_control
         self.ledbat_target = ledbat_target
         self.ledbat_gain = ledbat_gain

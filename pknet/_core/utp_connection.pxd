@@ -1,12 +1,14 @@
 from libc.stdint cimport uint16_t
 
 from pknet._core.timers cimport TimerEntry
+from pknet._core.utp_ages cimport PacketAges
 from pknet._core.utp_outlet cimport Outlet
 from pknet._core.utp_packet cimport PacketHeader
 from pknet._core.utp_receive_buffer cimport ReceiveBuffer
 from pknet._core.utp_sender cimport Sender
 from pknet._core.utp_shared cimport Shared
 from pknet._core.utp_timers cimport TimerTable
+from pknet._core.utp_window cimport WindowTuner
 
 cdef enum State:
     SYN_SENT
@@ -26,6 +28,9 @@ cdef class UtpConnection(TimerEntry):
     cdef Sender sender
     cdef ReceiveBuffer receiving
     cdef Outlet outlet
+    cdef WindowTuner tuner
+    # None while the connection is young.
+    cdef PacketAges ages
     cdef State state
     cdef uint16_t receive_id
     cdef uint16_t syn_seq_nr
@@ -54,9 +59,10 @@ cdef class UtpConnection(TimerEntry):
     cdef bint prove(self, const PacketHeader* packet) except -1
     cdef bint receive(self, const PacketHeader* packet, Py_ssize_t hint) except False
     cdef bint plausible(self, const PacketHeader* packet) noexcept
+    cdef bint is_of_now(self, const PacketHeader* packet) except -1
     cdef bint receive_reset(self, const PacketHeader* packet) except False
     cdef bint receive_payload(self, const PacketHeader* packet, Py_ssize_t hint) except False
-    cdef bint after_read(self) except False
+    cdef bint after_read(self, Py_ssize_t count) except False
     cdef bint unsettle(self) except False
     cdef bint settle(self) except False
     cdef bint send_packets(self) except False

@@ -10,13 +10,15 @@ before the initiator has shown that it received the SYN-ACK.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_CheckExact, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.math cimport INFINITY
 from libc.stdint cimport uint8_t, uint16_t
 
+from pknet._core.utp_ages cimport PacketAges
 from pknet._core.utp_outlet cimport Outlet
 from pknet._core.utp_packet cimport HEADER_SIZE, ST_FIN, ST_RESET, ST_STATE, HeaderFields, seq_distance
 from pknet._core.utp_receive_buffer cimport ARRIVED_BEYOND_LIMIT, ARRIVED_TWICE, Arrival
+from pknet._core.utp_shared cimport Shared
 from pknet._core.utp_timers cimport GIVE_UP, IDLE, KEEPALIVE, LINGER, PROVE, RETRANSMIT
 
 from pknet._core.utp_events import (
@@ -34,6 +36,8 @@ cdef enum:
     MAX_LAST_WORDS = 64
     # How often an initiator that has nothing to say acknowledges the SYN-ACK again.
     MAX_PROOFS = 4
+    # From so many packets on it is noted how far the numbers had come when: far fewer than they are.
+    AGES_SINCE = 1024
     # How often a silent peer is asked whether it is there before it is taken for gone.
     QUESTIONS = 4
 
@@ -53,7 +57,8 @@ cdef class UtpConnection(TimerEntry):
         self.shared = shared
         self.timers = TimerTable()
         self.sender = Sender(shared.config, self.timers, max_datagram)
-        self.receiving = ReceiveBuffer(shared.config.receive_buffer)
+        self.receiving = ReceiveBuffer(shared.config.first_receive_buffer)
+        self.tuner = WindowTuner(shared, self.receiving)
         self.outlet = Outlet(shared, self.sender, self.receiving, remote, local)
         self.last_heard = shared.now
 
@@ -72,7 +77,7 @@ cdef class UtpConnection(TimerEntry):
         self.shared.advance(now)
         PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
         try:
-            taken = min(view.len, max(self.shared.config.send_buffer - self.sender.unacknowledged(), 0))
+            taken = min(view.len, self.sender.room())
             if taken < view.len:
                 self.send_refused = True
             if taken:
@@ -91,7 +96,7 @@ cdef class UtpConnection(TimerEntry):
         """Return payload that has come, at most `limit` bytes of it; b"" if there is none."""
         self.shared.advance(now)
         cdef bytes data = self.receiving.read(limit)
-        self.after_read()
+        self.after_read(PyBytes_GET_SIZE(data))
         return data
 
     def read_into(self, buffer, double now):
@@ -104,7 +109,7 @@ cdef class UtpConnection(TimerEntry):
             size = self.receiving.read_into(<uint8_t*> view.buf, view.len)
         finally:
             PyBuffer_Release(&view)
-        self.after_read()
+        self.after_read(size)
         return size
 
     def finish(self, double now):
@@ -128,7 +133,7 @@ cdef class UtpConnection(TimerEntry):
         if self.state == SYN_SENT and self.sender.buffer.pending.size == 0:
             self.abort(now)
         else:
-            self.after_read()
+            self.after_read(0)
 
     def abort(self, double now):
         """End the connection at once (RESET); ConnectionClosed tells how much was not delivered."""
@@ -181,7 +186,7 @@ cdef class UtpConnection(TimerEntry):
         """How many bytes `send` would take."""
         if self.sender.fin_wanted or self.state == CLOSED:
             return 0
-        return max(self.shared.config.send_buffer - self.sender.unacknowledged(), 0)
+        return self.sender.room()
 
     @property
     def unacknowledged(self):
@@ -340,10 +345,15 @@ cdef class UtpConnection(TimerEntry):
             return True
         if self.state == SYN_RECEIVED and not self.prove(packet):
             return True
+        if packet.timestamp and not self.is_of_now(packet):
+            self.shared.counters.implausible += 1
+            return True
         self.packets_received += 1
         self.last_heard = self.shared.now
         self.timers.at[IDLE] = INFINITY
         self.outlet.take_timestamp(packet.timestamp)
+        if packet.timestamp and packet.timestamp_difference:
+            self.tuner.measure(self.outlet.timestamp_difference, packet.timestamp_difference)
         if self.state == CLOSED:
             # Lingering: the peer may not have heard the last acknowledgement.
             if packet.type != ST_STATE:
@@ -353,7 +363,7 @@ cdef class UtpConnection(TimerEntry):
         if self.sender.acknowledge(packet, self.shared.now) or packet.type != ST_STATE:
             # A peer that takes payload or sends some has been proven to.
             self.timers.at[PROVE] = INFINITY
-        if self.send_refused and self.sender.unacknowledged() <= self.shared.config.send_buffer * 7 // 8:
+        if self.send_refused and self.sender.room() >= self.sender.limit() // 8:
             self.send_refused = False
             self.shared.tell(SendBufferDrained(self))
         if packet.type != ST_STATE:
@@ -368,6 +378,17 @@ cdef class UtpConnection(TimerEntry):
         if behind > self.sender.buffer.outstanding() + ALLOWED_BEHIND:
             return False
         return ahead <= self.receiving.reorder_limit or ahead >= (1 << 16) - self.receiving.reorder_limit
+
+    cdef bint is_of_now(self, const PacketHeader* packet) except -1:
+        """Return whether a packet is not from an earlier round of the sequence numbers."""
+        if self.ages is None:
+            if self.packets_received < AGES_SINCE:
+                return True
+            self.ages = PacketAges(packet.timestamp, self.receiving.ack_nr, self.sender.buffer.first)
+        if self.ages.too_old(packet.timestamp, packet.seq_nr, packet.ack_nr, self.shared.now):
+            return False
+        self.ages.note(packet.timestamp, self.receiving.ack_nr, self.sender.buffer.first, self.shared.now)
+        return True
 
     cdef bint receive_reset(self, const PacketHeader* packet) except False:
         """Believe a RESET only if it acknowledges what is in flight: an off-path sender has to guess that."""
@@ -418,10 +439,13 @@ cdef class UtpConnection(TimerEntry):
             self.shared.tell(EofReceived(self))
         return True
 
-    cdef bint after_read(self) except False:
-        """Tell the peer when reading has reopened its window."""
-        cdef Py_ssize_t window = self.receiving.window()
+    cdef bint after_read(self, Py_ssize_t count) except False:
+        """Tell the peer when reading has reopened its window, or shown that it should be larger."""
+        cdef Py_ssize_t window
         cdef Py_ssize_t two_packets = 2 * self.sender.segment
+        if self.state != CLOSED:
+            self.tuner.read(count, self.sender.rtt.least)
+        window = self.receiving.window()
         if self.receiving.readable() == 0:
             self.data_told = False
         if self.state == CONNECTED and not self.receiving.finished and (
@@ -581,4 +605,5 @@ cdef class UtpConnection(TimerEntry):
         self.timers.stop_all()
         self.shared.timers.cancel(self)
         self.shared.finished.append(self)
+        self.tuner.give_back()
         return True

@@ -28,6 +28,7 @@ cdef class ReceiveBuffer:
     cdef uint16_t fin_seq_nr
     cdef bint finished
 
+    cdef void set_limit(self, Py_ssize_t limit) noexcept
     cdef void start(self, uint16_t ack_nr) noexcept
     cdef Py_ssize_t readable(self) noexcept
     cdef Py_ssize_t window(self) noexcept

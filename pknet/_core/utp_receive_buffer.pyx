@@ -38,10 +38,7 @@ cdef class ReceiveBuffer:
 
     def __cinit__(self, Py_ssize_t limit):
         self.chunks = ByteQueue()
-        self.limit = limit
-        self.reorder_limit = min(
-            max(limit // BYTES_PER_EARLY, <Py_ssize_t> MIN_REORDER_LIMIT), <Py_ssize_t> MAX_REORDER_LIMIT
-        )
+        self.set_limit(limit)
 
     def __dealloc__(self):
         cdef Py_ssize_t slot
@@ -50,6 +47,13 @@ cdef class ReceiveBuffer:
                 if self.early[slot] != NULL:
                     Py_DECREF(<object> self.early[slot])
             PyMem_Free(self.early)
+
+    cdef void set_limit(self, Py_ssize_t limit) noexcept:
+        """Set how many bytes may be kept: no fewer than before, for the peer has been told of those."""
+        self.limit = limit
+        self.reorder_limit = min(
+            max(limit // BYTES_PER_EARLY, <Py_ssize_t> MIN_REORDER_LIMIT), <Py_ssize_t> MAX_REORDER_LIMIT
+        )
 
     cdef void start(self, uint16_t ack_nr) noexcept:
         """Set the number before the first one that is to come."""

@@ -52,6 +52,8 @@ cdef class Sender:
     cdef bint take_path(self, Py_ssize_t max_datagram) except False
     cdef bint use_controller(self, name) except False
     cdef Py_ssize_t unacknowledged(self) noexcept
+    cdef Py_ssize_t limit(self) noexcept
+    cdef Py_ssize_t room(self) noexcept
     cdef bint acknowledge(self, const PacketHeader* packet, double now) noexcept
     cdef bint window_is_full(self) noexcept
     cdef void take_window(self, const PacketHeader* packet) noexcept

@@ -80,6 +80,17 @@ cdef class Sender:
         """Return how many bytes of the program's the peer has not acknowledged."""
         return self.buffer.pending.size + self.buffer.outstanding_bytes
 
+    cdef Py_ssize_t limit(self) noexcept:
+        """Return how much may be taken and not be acknowledged: enough that the window never runs dry."""
+        return min(
+            max(self.config.first_send_buffer, <Py_ssize_t> (2 * self.congestion.window)),
+            self.config.max_send_buffer,
+        )
+
+    cdef Py_ssize_t room(self) noexcept:
+        """Return how many bytes may be taken."""
+        return max(self.limit() - self.unacknowledged(), <Py_ssize_t> 0)
+
     # What the peer says.
 
     cdef bint acknowledge(self, const PacketHeader* packet, double now) noexcept:

@@ -10,6 +10,8 @@ cdef class Shared:
     cdef UtpCounters counters
     cdef TimerQueue timers
     cdef double now
+    # By how much receive buffers have grown.
+    cdef Py_ssize_t growth
     cdef list events
     cdef list transmits
     # Connections that may have something to send, each once.

@@ -6,7 +6,7 @@ from pknet.utp import UtpConfig, UtpEndpoint
 def test_the_defaults_stand() -> None:
     config = UtpConfig()
     assert (config.max_datagram, config.max_datagram_ipv6) == (1402, 1232)
-    assert config.receive_buffer == config.send_buffer == 1 << 20
+    assert config.receive_buffer is config.send_buffer is None
     assert (config.ledbat_target, config.peer_timeout, config.keepalive) == (0.1, 30, 29)
     assert config.accept
     assert not config.nagle
@@ -29,6 +29,7 @@ def test_an_endpoint_has_its_settings(accept: bool) -> None:
         {"receive_buffer": 1401},
         {"receive_buffer": (32 << 20) + 1},
         {"send_buffer": 0},
+        {"buffer_growth": -1},
         {"min_timeout": 2.0},
         {"initial_timeout": 61.0},
         {"min_timeout": 0.0},
