@@ -13,6 +13,7 @@ import pytest
 from pknet.errors import PknetError
 from pknet.nat import Mapping
 from pknet.network import Identity, NodeInfo, RendezvousInfo
+from pknet.utp import UtpConfig
 from tests.adapters.harness import digest, echo, read_all, until
 
 if TYPE_CHECKING:
@@ -172,8 +173,9 @@ async def test_a_reader_that_stops_makes_the_other_node_wait(adapter: Adapter) -
         received.set_result(len(await read_all(stream)))
         await stream.close()
 
-    async with adapter.network(handler=dawdle) as server:
-        async with adapter.network(adapter.nodes_for(adapter.info_of(server))) as client:
+    fixed = UtpConfig(receive_buffer=1 << 20, send_buffer=1 << 20)
+    async with adapter.network(handler=dawdle, utp=fixed) as server:
+        async with adapter.network(adapter.nodes_for(adapter.info_of(server)), utp=fixed) as client:
             stream = await adapter.open(client, server.node_id)
             taken = await stream.write_until_full()
             # uTP's and TLS's buffers on both sides, and what asyncio keeps itself.
