@@ -34,6 +34,7 @@ from pknet_io.network import (
     open_socket,
     resolve_info,
     resolve_rendezvous,
+    why_not_reached,
 )
 from pknet_io.tcp import CONNECT_TIMEOUT
 
@@ -130,7 +131,7 @@ class Network(NetworkBase):
             deadline = self._driver.now + self.options.stop_timeout
             try:
                 await self._begin_to_stop(node)
-                await self._let_deliver(deadline)
+                await self._let_deliver(node, deadline)
             finally:
                 left = self._break_off(node)
         # Without the lock: a handler may be waiting for it, to stop the network too.
@@ -145,8 +146,14 @@ class Network(NetworkBase):
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, *exc: object) -> None:
-        """Stop the network; an exception on its way is not replaced by UndeliveredError."""
+        """Stop the network; an exception on its way is not replaced by UndeliveredError.
+
+        With an exception on its way, no stream that was not finished ends well.
+        """
         try:
+            if kind is not None:
+                for transport in self._transports:
+                    transport.cut()
             await self.stop()
         except UndeliveredError as error:
             if kind is None:
@@ -283,6 +290,11 @@ class Network(NetworkBase):
             node_id = writer.get_extra_info("node_id")
             self.logger.exception("the handler of a stream from %s failed", node_id or "an unknown node")
             writer.transport.abort()
+        except BaseException:
+            if not self._is_stopping:
+                # Somebody else has cancelled it, and nobody goes on.
+                writer.transport.abort()
+            raise
 
     async def _connect_to_service(self, pipe: Pipe, service: tuple[str, int]) -> None:
         try:
@@ -341,19 +353,21 @@ class Network(NetworkBase):
     ) -> StreamTransport:
         """Open a stream to a node and return its transport, whose protocol has been told."""
         self._running()
+        if node_id == self.node_id:
+            raise ConnectError(f"node {node_id} is this node itself")
         try:
             async with asyncio.timeout(timeout) as limit:
                 info = await self.nodes.get_node(node_id)
                 if info is None:
                     raise ConnectError(f"nothing is known of node {node_id}")
-                resolved = await asyncio.to_thread(resolve_info, info)
+                resolved, unknown = await asyncio.to_thread(resolve_info, info)
                 stream = self._running().connect(resolved, self._driver.now, purpose)
                 transport = self._add_transport(stream, protocol, node_id)
                 self._driver.drain()
                 try:
                     await transport.opened
                 except OSError as error:
-                    raise ConnectError(f"node {node_id}: {stream.failure or error}") from None
+                    raise why_not_reached(node_id, stream.failure or error, unknown) from None
                 except BaseException:
                     transport.abort()
                     raise
@@ -428,7 +442,7 @@ class Network(NetworkBase):
             transport.close()
         self._driver.drain()
 
-    async def _let_deliver(self, deadline: float) -> None:
+    async def _let_deliver(self, node: Node, deadline: float) -> None:
         """Wait until what was given to streams and pipes has arrived, and a little for the peers' ends."""
         driver = self._driver
         try:
@@ -440,7 +454,7 @@ class Network(NetworkBase):
                     # A side that is to be reset afterwards does not tell when it has taken all.
                     await asyncio.wait(waiting, timeout=UNPASSED_INTERVAL)
             async with asyncio.timeout_at(min(driver.now + PARTING_TIME, deadline)):
-                await driver.wait_for(lambda: not self._transports)
+                await driver.wait_for(lambda: not self._transports and self._has_parted(node))
         except TimeoutError:
             pass
 

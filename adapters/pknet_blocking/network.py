@@ -37,6 +37,7 @@ from pknet_io.network import (
     open_socket,
     resolve_info,
     resolve_rendezvous,
+    why_not_reached,
 )
 from pknet_io.tcp import CONNECT_TIMEOUT, reset_when_closed
 
@@ -68,6 +69,7 @@ class Network(NetworkBase):
         self._lifecycle = threading.Lock()
         self._stops = 0
         self._stopping = threading.Event()
+        self._is_failing = False
         self._signalling: Signalling | None = None
         self._rendezvous: tuple[RendezvousInfo, ...] = ()
         # Guarded by the driver's lock, as the pipes are.
@@ -90,6 +92,7 @@ class Network(NetworkBase):
             if self._node is not None:
                 return
             self._stopping.clear()
+            self._is_failing = False
             self._undelivered = []
             udp_socket = open_socket(self.options.host, self.options.port)
             try:
@@ -133,7 +136,7 @@ class Network(NetworkBase):
             deadline = time.monotonic() + self.options.stop_timeout
             self._begin_to_stop(node, driver)
             try:
-                self._let_deliver(driver, deadline)
+                self._let_deliver(node, driver, deadline)
             finally:
                 left = self._break_off(node, driver)
         # Without the lock: a handler may be waiting for it, to stop the network too.
@@ -148,8 +151,12 @@ class Network(NetworkBase):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *exc: object) -> None:
-        """Stop the network; an exception on its way is not replaced by UndeliveredError."""
+        """Stop the network; an exception on its way is not replaced by UndeliveredError.
+
+        With an exception on its way, no stream that was not finished ends well.
+        """
         try:
+            self._is_failing = kind is not None
             self.stop()
         except UndeliveredError as error:
             if kind is None:
@@ -282,7 +289,8 @@ class Network(NetworkBase):
         self._handled[stream] = threading.current_thread()
         try:
             handler(stream)
-        except Exception as error:
+        except BaseException as error:
+            # SystemExit too, which ends a thread without a word.
             if self._stopping.is_set() and isinstance(error, OSError):
                 # It was woken by `stop`.
                 return
@@ -358,10 +366,12 @@ class Network(NetworkBase):
         """Open a stream to a node."""
         deadline = None if timeout is None else time.monotonic() + timeout
         self._running()
+        if node_id == self.node_id:
+            raise ConnectError(f"node {node_id} is this node itself")
         info = self.nodes.get_node(node_id)
         if info is None:
             raise ConnectError(f"nothing is known of node {node_id}")
-        resolved = resolve_info(info)
+        resolved, unknown = resolve_info(info)
         node, driver = self._running_driver()
         with driver.lock:
             node_stream = node.connect(resolved, driver.now, purpose)
@@ -374,7 +384,7 @@ class Network(NetworkBase):
             if timeout is not None and not stream.is_over:
                 stream.abort()
                 raise ConnectError(f"node {node_id}: not reached within {timeout:g} seconds") from None
-            raise ConnectError(f"node {node_id}: {node_stream.failure or error}") from None
+            raise why_not_reached(node_id, node_stream.failure or error, unknown) from None
         except BaseException:
             stream.abort()
             raise
@@ -433,13 +443,14 @@ class Network(NetworkBase):
                 pipe.stop()
             for stream in self._streams - piped:
                 handler = self._handled.get(stream)
-                if handler is None or handler is threading.current_thread():
+                is_own = handler is None or handler is threading.current_thread()
+                if is_own and not self._is_failing:
                     stream.close()
                 else:
                     stream.cut()
             driver.drain()
 
-    def _let_deliver(self, driver: Driver, deadline: float) -> None:
+    def _let_deliver(self, node: Node, driver: Driver, deadline: float) -> None:
         """Wait until what was given to streams and pipes has arrived, and a little for the peers' ends."""
         is_delivered = driver.wait_for(
             lambda: (
@@ -453,7 +464,7 @@ class Network(NetworkBase):
             time.sleep(UNPASSED_INTERVAL)
         if is_delivered:
             parting = min(time.monotonic() + PARTING_TIME, deadline)
-            driver.wait_for(lambda: not self._streams, parting - time.monotonic())
+            driver.wait_for(lambda: not self._streams and self._has_parted(node), parting - time.monotonic())
 
     def _has_unpassed(self, driver: Driver) -> bool:
         with driver.lock:

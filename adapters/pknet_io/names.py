@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from itertools import zip_longest
 from typing import TYPE_CHECKING
@@ -21,12 +20,18 @@ MAX_ADDRESSES = 16
 def resolve(host: str, port: int) -> list[Address]:
     """Look up a host and return its addresses as (host, port), the system's first choice first.
 
-    Blocks while the system asks its name servers. Raises OSError (socket.gaierror) if there is none.
+    Blocks while the system asks its name servers. Raises OSError (socket.gaierror) if there is none,
+    OverflowError if there can't be such a port.
     """
+    if not 0 <= port <= 65535:
+        raise OverflowError(f"port must be 0-65535, not {port}")
     found: list[Address] = []
-    for family, _, _, _, address in socket.getaddrinfo(
-        host, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICSERV
-    ):
+    try:
+        answers = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICSERV)
+    except UnicodeError:
+        # A label that is empty, or longer than 63 characters.
+        raise socket.gaierror(socket.EAI_NONAME, f"{host} is not a name that a host can have") from None
+    for family, _, _, _, address in answers:
         if family in (socket.AF_INET, socket.AF_INET6):
             found.append((str(address[0]), int(address[1])))
     if not found:
@@ -34,17 +39,21 @@ def resolve(host: str, port: int) -> list[Address]:
     return list(dict.fromkeys(found))[:MAX_ADDRESSES]
 
 
-def resolve_all(addresses: Iterable[Address]) -> tuple[Address, ...]:
-    """Look up several hosts, and leave out those that have no address; what is an address already stays.
+def resolve_all(addresses: Iterable[Address]) -> tuple[tuple[Address, ...], list[str]]:
+    """Look up several hosts; return their addresses, and those hosts that have none.
 
-    At most 16 are returned, the first of each host before the second of any.
+    What is an address already stays. At most 16 are returned, the first of each host before the second of
+    any.
     """
     found: list[list[Address]] = []
+    unknown = []
     for host, port in addresses:
-        with contextlib.suppress(OSError):
+        try:
             found.append(resolve(host, port))
+        except OSError:
+            unknown.append(host)
     in_turn = (address for rank in zip_longest(*found) for address in rank if address is not None)
-    return tuple(dict.fromkeys(in_turn))[:MAX_ADDRESSES]
+    return tuple(dict.fromkeys(in_turn))[:MAX_ADDRESSES], unknown
 
 
 def any_address_like(address: Address) -> Address:

@@ -51,6 +51,7 @@ __all__ = [
     "open_socket",
     "resolve_info",
     "resolve_rendezvous",
+    "why_not_reached",
 ]
 
 DEFAULT_PORT = 1315
@@ -272,6 +273,11 @@ class NetworkBase:
             node is not None and node.public_address is not None and wanted <= set(node.registered_with)
         )
 
+    @staticmethod
+    def _has_parted(node: Node) -> bool:
+        """Return whether the peer of each connection has ended its side too."""
+        return all(connection.state == "CLOSED" for connection in node.utp.connections)
+
     def _abandon(self, node: Node) -> None:
         """Tell each peer that a connection is over which has not ended by itself."""
         for connection in node.utp.connections:
@@ -291,16 +297,26 @@ class NetworkBase:
         node.socket_opened(number, udp_socket.local, addresses, now)
 
 
-def resolve_info(info: NodeInfo) -> NodeInfo:
-    """Return the same with addresses in place of names; blocks while the system asks its name servers."""
-    return NodeInfo(
-        info.node_id,
-        resolve_all(info.addresses),
-        tuple(resolve_rendezvous(rendezvous) for rendezvous in info.rendezvous),
-        info.secret,
-    )
+def resolve_info(info: NodeInfo) -> tuple[NodeInfo, list[str]]:
+    """Return the same with addresses in place of names, and the names that have none.
+
+    Blocks while the system asks its name servers.
+    """
+    addresses, unknown = resolve_all(info.addresses)
+    rendezvous = []
+    for introducer in info.rendezvous:
+        found, more_unknown = resolve_all(introducer.addresses)
+        rendezvous.append(type(introducer)(introducer.node_id, found))
+        unknown += more_unknown
+    return NodeInfo(info.node_id, addresses, tuple(rendezvous), info.secret), unknown
 
 
 def resolve_rendezvous(rendezvous: RendezvousInfo) -> RendezvousInfo:
     """Return the same with addresses in place of names; blocks while the system asks its name servers."""
-    return type(rendezvous)(rendezvous.node_id, resolve_all(rendezvous.addresses))
+    return type(rendezvous)(rendezvous.node_id, resolve_all(rendezvous.addresses)[0])
+
+
+def why_not_reached(node_id: NodeId, failure: object, unknown: list[str]) -> ConnectError:
+    """Return the error for a dial that failed; `unknown`: names that no address was found for."""
+    names = f"; no address was found for {', '.join(unknown)}" if unknown else ""
+    return ConnectError(f"node {node_id}: {failure}{names}")

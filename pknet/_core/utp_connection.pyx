@@ -120,7 +120,7 @@ cdef class UtpConnection(TimerEntry):
             self.unsettle()
 
     def close(self, double now):
-        """Finish, and drop what the peer sends from here on.
+        """Finish, and drop what the peer sends from here on; ConnectionClosed tells when it has all.
 
         A peer that goes on sending is reset once it has acknowledged all that was sent to it; one that does
         not finish is, peer_timeout later. One that takes nothing for so long is given up, though it may say
@@ -134,6 +134,7 @@ cdef class UtpConnection(TimerEntry):
             self.abort(now)
         else:
             self.after_read(0)
+            self.maybe_finish()
 
     def abort(self, double now):
         """End the connection at once (RESET); ConnectionClosed tells how much was not delivered."""
@@ -434,7 +435,7 @@ cdef class UtpConnection(TimerEntry):
         if self.receiving.readable() and not self.data_told:
             self.data_told = True
             self.shared.tell(DataReceived(self))
-        if self.receiving.finished and not self.eof_told:
+        if self.receiving.finished and not (self.eof_told or self.reader_gone):
             self.eof_told = True
             self.shared.tell(EofReceived(self))
         return True
@@ -578,13 +579,25 @@ cdef class UtpConnection(TimerEntry):
         return self.end(CloseReason.TIMED_OUT)
 
     cdef bint maybe_finish(self) except False:
-        """End in peace when both sides have finished; linger to acknowledge the peer's FIN again."""
-        if self.state == CONNECTED and self.sender.fin_acknowledged and self.receiving.finished:
+        """End in peace when both sides have finished; linger to acknowledge the peer's FIN again.
+
+        For a program that has closed it ends when the peer has all, whatever the peer does then.
+        """
+        if self.state != CONNECTED or not self.sender.fin_acknowledged:
+            return True
+        if self.receiving.finished:
             self.state = CLOSED
-            self.close_reason = CloseReason.FINISHED
-            self.shared.tell(ConnectionClosed(self, CloseReason.FINISHED, 0))
             self.timers.stop_all()
             self.timers.at[LINGER] = self.shared.now + max(LINGER_TIME, 2 * self.sender.rtt.timeout)
+        elif not self.reader_gone:
+            return True
+        return self.tell_end(CloseReason.FINISHED)
+
+    cdef bint tell_end(self, reason) except False:
+        """Tell the program that the connection is over, once."""
+        if self.close_reason is None:
+            self.close_reason = reason
+            self.shared.tell(ConnectionClosed(self, reason, self.sender.unacknowledged()))
         return True
 
     cdef bint end(self, reason) except False:
@@ -593,8 +606,7 @@ cdef class UtpConnection(TimerEntry):
             # The program was never told of it.
             return self.leave()
         self.state = CLOSED
-        self.close_reason = reason
-        self.shared.tell(ConnectionClosed(self, reason, self.sender.unacknowledged()))
+        self.tell_end(reason)
         return self.leave()
 
     cdef bint leave(self) except False:

@@ -59,8 +59,8 @@ OPENING_TIMEOUT: Final = 15.0
 MAX_OPENINGS: Final = 1024
 # A TLS handshake costs about a millisecond: so many are begun for one source (an IPv4 address, an IPv6 /56)
 # at once, and in a second.
-HANDSHAKE_BURST: Final = 200.0
-HANDSHAKE_RATE: Final = 20.0
+HANDSHAKE_BURST: Final = 500.0
+HANDSHAKE_RATE: Final = 50.0
 MAX_SOURCES: Final = 16384
 
 

@@ -54,10 +54,12 @@ class SecureConnection:
         self.closed: ConnectionClosed | None = None
         self.eof = False
         """Whether the peer has ended its direction, by close_notify."""
+        self.reader_gone = False
+        """Whether nobody reads what the peer sends from here on."""
         self.is_cut = False
         """Whether this side ends without close_notify, so that what was sent does not pass for all."""
         self._unsent = b""
-        self._eof_given = False
+        self._eof_given = self._is_closed = False
         # What an incoming connection has sent, until that tells whether it is TLS.
         self._first: bytes | None = None
         self._allows_plain = False
@@ -76,9 +78,11 @@ class SecureConnection:
         # What follows close_notify is ignored (RFC 8446 section 6.1).
         while connection.readable and (tls.want_data or self.eof):
             tls.receive_stream_data(connection.read(CHUNK, now), now)
-        if connection.at_eof and not self._eof_given:
+        if connection.at_eof and not (self._eof_given or self._is_closed):
             self._eof_given = True
             tls.receive_eof(now)
+        if connection.is_closing and self.reader_gone:
+            self._close(now)
         if connection.state == "CLOSED" or connection.is_closing:
             return
         while True:
@@ -95,6 +99,14 @@ class SecureConnection:
         # Without TLS a FIN would say that this was all: it is left to `abort`.
         if tls.eof_sent or (self.is_cut and isinstance(tls, SecureStream)):
             connection.finish(now)
+            if self.reader_gone:
+                self._close(now)
+
+    def _close(self, now: float) -> None:
+        """Leave it to the connection to drop what the peer sends, its close_notify too."""
+        if not self._is_closed:
+            self._is_closed = True
+            self.connection.close(now)
 
     @property
     def unacknowledged(self) -> int:
@@ -184,7 +196,6 @@ class NodeStream:
         self._eof_told = False
         self._send_refused = False
         self._finishing = False
-        self._reader_gone = False
 
     # What the program calls.
 
@@ -294,7 +305,7 @@ class NodeStream:
             self.abort(now)
             return
         assert self.secure is not None
-        self._reader_gone = True
+        self.secure.reader_gone = True
         self._owner.expect_end(self)
         self.finish(now)
         self._owner.touch(self)
@@ -379,7 +390,7 @@ class NodeStream:
 
     def _drop_unread(self, secure: SecureConnection, now: float) -> None:
         """Drop what comes after `close`; a peer that goes on sending has to learn that nobody reads."""
-        while self._reader_gone and secure.tls.readable:
+        while secure.reader_gone and secure.tls.readable:
             secure.tls.read(CHUNK)
             secure.move(now)
             # Not before all that this side sent has arrived, nor for the peer's close_notify alone.
@@ -506,7 +517,7 @@ class NodeStream:
         if reason is CloseReason.FINISHED and self._phase is not _Phase.OPEN:
             reason = CloseReason.REFUSED
             self.failure = "the node ended the stream before it was open"
-        elif reason is CloseReason.FINISHED and not (secure.eof or self._reader_gone):
+        elif reason is CloseReason.FINISHED and not (secure.eof or secure.reader_gone):
             reason = CloseReason.RESET
         if reason is not CloseReason.FINISHED:
             self.failure = self.failure or reason.value

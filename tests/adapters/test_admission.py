@@ -10,6 +10,7 @@ import pytest
 
 from pknet.errors import PknetError
 from pknet.network import Identity, NodeInfo, Ticket, TicketError
+from pknet.utp import UtpConfig
 from tests.adapters.harness import echo, read_all
 
 if TYPE_CHECKING:
@@ -172,7 +173,8 @@ async def test_a_reader_of_plain_utp_that_stops_makes_the_writer_wait(adapter: A
         await stream.close()
 
     async with adapter.network(handler=dawdle, allow_plain_utp=True) as server:
-        stream = await adapter.connect(server.address)
+        fixed = UtpConfig(receive_buffer=1 << 20, send_buffer=1 << 20)
+        stream = await adapter.connect(server.address, fixed)
         taken = await stream.write_until_full()
         assert 1 << 20 < taken < 4 << 20
         read.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import socket
@@ -341,3 +342,57 @@ async def test_a_node_is_reached_at_the_second_address_of_its_name(
             stream = await adapter.open(client, server.node_id)
             assert stream.remote == server.address
             await stream.close()
+
+
+async def test_a_name_that_leads_nowhere_is_told(adapter: Adapter) -> None:
+    stranger = Identity(adapter.nodes().private_key()).node_id
+    info = NodeInfo(stranger, (("a..b", 1315), ("nowhere.invalid", 1315)))
+    async with adapter.network(adapter.nodes_for(info)) as network:
+        with pytest.raises(
+            adapter.module.ConnectError, match=r"no address was found for a\.\.b, nowhere\.invalid"
+        ):
+            await adapter.call(network.connect, stranger)
+
+
+async def test_a_node_does_not_dial_itself(adapter: Adapter) -> None:
+    async with adapter.network() as network:
+        with pytest.raises(adapter.module.ConnectError, match="is this node itself"):
+            await adapter.call(network.connect, network.node_id)
+
+
+async def test_a_handler_that_ends_by_more_than_an_exception_breaks_its_stream(adapter: Adapter) -> None:
+    async def give_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"more follows")
+        raise asyncio.CancelledError
+
+    def exit_thread(stream: Any) -> None:
+        stream.sendall(b"more follows")
+        raise SystemExit
+
+    server = adapter.make_network()
+    server._handler = give_up if adapter.name == "asyncio" else exit_thread
+    await adapter.call(server.start)
+    async with contextlib.AsyncExitStack() as opened:
+        opened.push_async_callback(adapter.call, server.stop)
+        async with adapter.network(adapter.nodes_for(adapter.info_of(server))) as client:
+            stream = await adapter.open(client, server.node_id)
+            with pytest.raises(ConnectionError):
+                while await stream.read():
+                    pass
+
+
+async def test_close_waits_for_delivery_and_not_for_the_peers_program(adapter: Adapter) -> None:
+    taken = asyncio.get_running_loop().create_future()
+    may_end = asyncio.Event()
+
+    async def never_close(stream: Stream) -> None:
+        taken.set_result(await read_all(stream))
+        await may_end.wait()
+
+    async with adapter.network(handler=never_close) as server:
+        async with adapter.network(adapter.nodes_for(adapter.info_of(server))) as client:
+            stream = await adapter.open(client, server.node_id)
+            await stream.write(b"all of it")
+            await stream.close()
+            assert await taken == b"all of it"
+            may_end.set()

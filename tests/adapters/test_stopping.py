@@ -499,3 +499,24 @@ def undelivered(stream: Stream) -> int:
     raw = stream.raw
     count: int = raw.transport.undelivered if isinstance(raw, asyncio.StreamWriter) else raw.undelivered
     return count
+
+
+async def test_an_error_in_the_body_is_no_good_end_for_what_was_being_sent(adapter: Adapter) -> None:
+    received = asyncio.get_running_loop().create_future()
+
+    async def take(stream: Stream) -> None:
+        received.set_result(await read_until_broken(stream))
+
+    async with adapter.network(handler=take) as server:
+        client = adapter.make_network(adapter.nodes_for(adapter.info_of(server)))
+        exception = LookupError("in the midst of it")
+        enter, leave = (
+            (client.__aenter__, client.__aexit__)
+            if adapter.name == "asyncio"
+            else (client.__enter__, client.__exit__)
+        )
+        await adapter.call(enter)
+        stream = await adapter.open(client, server.node_id)
+        await stream.write(b"the first half")
+        await adapter.call(leave, LookupError, exception, None)
+        assert await received == b"the first half"

@@ -39,18 +39,31 @@ def test_a_name_has_the_addresses_of_both_families() -> None:
     assert resolve("both.example", 7) == [("2001:db8::1", 7), ("192.0.2.1", 7)]
 
 
-def test_a_name_without_an_address_is_an_error_of_the_system() -> None:
-    with pytest.raises(OSError):
-        resolve("none.example", 7)
+@pytest.mark.parametrize("host", ["none.example", "a..b", "x" * 64 + ".example"])
+def test_a_name_without_an_address_is_an_error_of_the_system(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
+    if host != "none.example":
+        monkeypatch.undo()
+    with pytest.raises(socket.gaierror):
+        resolve(host, 7)
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_port_that_cannot_be_is_refused(port: int) -> None:
+    with pytest.raises(OverflowError):
+        resolve("four.example", port)
 
 
 def test_of_several_names_those_without_an_address_are_left_out() -> None:
     names = [("none.example", 1), ("both.example", 7), ("four.example", 8), ("four.example", 8)]
-    assert resolve_all(names) == (("2001:db8::1", 7), ("192.0.2.2", 8), ("192.0.2.1", 7))
+    found, unknown = resolve_all(names)
+    assert found == (("2001:db8::1", 7), ("192.0.2.2", 8), ("192.0.2.1", 7))
+    assert unknown == ["none.example"]
 
 
 def test_a_name_with_many_addresses_does_not_crowd_out_another() -> None:
-    found = resolve_all([("many.example", 1), ("both.example", 2)])
+    found, _ = resolve_all([("many.example", 1), ("both.example", 2)])
     assert len(found) == 16
     assert {("2001:db8::1", 2), ("192.0.2.1", 2)} < set(found)
 

@@ -28,7 +28,7 @@ from pknet.network import (
     SocketWanted,
 )
 from pknet.network.meetings import OFFER_BURST
-from pknet.network.node import HANDSHAKE_BURST, MAX_OPENINGS, OPENING_TIMEOUT
+from pknet.network.node import HANDSHAKE_BURST, HANDSHAKE_RATE, MAX_OPENINGS, OPENING_TIMEOUT
 from pknet.stun import MAGIC_COOKIE, Attribute, MessageClass, Method, build_message, parse_message
 from pknet.testing import Link, SimulatedNetwork
 from pknet.testing.node import SimulatedNode, echo
@@ -318,12 +318,12 @@ def test_a_source_that_opens_connections_and_says_nothing_is_rationed_and_its_op
     world = World(None, None)
     stream = world.connect(direct=True)
     raw = RawPeer(world.network, world.network.host("198.51.100.77", **wire()), tls=False)
-    for _ in range(400):
+    for _ in range(int(HANDSHAKE_BURST) + 200):
         raw.dial_plain(world.server.address)
     world.run(2)
     node = world.server.node
-    assert node.stats.rationed_streams >= 400 - HANDSHAKE_BURST - 50
-    assert len(node._openings) <= HANDSHAKE_BURST + 50
+    assert node.stats.rationed_streams >= 200 - 2 * HANDSHAKE_RATE
+    assert len(node._openings) <= HANDSHAKE_BURST + 2 * HANDSHAKE_RATE
     assert world.echoes(stream)
     # Others come in all the while.
     assert world.connect(direct=True).is_open

@@ -430,12 +430,31 @@ def test_a_peer_that_never_finishes_after_close_is_reset_in_the_end() -> None:
     connection.close(peer.now)
     peer.take()
     peer.state()
+    # The program need not wait for it.
+    (closed,) = peer.take_events()
+    assert (type(closed), closed.reason, closed.undelivered) == (ConnectionClosed, CloseReason.FINISHED, 0)
     peer.pass_time(29.5)
     assert connection.state == "CONNECTED"
     peer.take()
     peer.pass_time(1)
     assert [packet.type for packet in peer.take()] == [RESET]
-    assert connection.close_reason is CloseReason.ABORTED
+    assert connection.state == "CLOSED"
+    assert peer.take_events() == []
+
+
+def test_a_program_that_closes_after_all_has_arrived_is_told_at_once() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    connection.finish(peer.now)
+    peer.take()
+    peer.state()
+    assert peer.take_events() == []
+    connection.close(peer.now)
+    (closed,) = peer.take_events()
+    assert (type(closed), closed.reason, closed.undelivered) == (ConnectionClosed, CloseReason.FINISHED, 0)
+    peer.fin()
+    assert peer.take_events() == []
+    assert connection.state == "CLOSED"
 
 
 def test_close_opens_the_window_of_a_peer_that_waits_for_it() -> None:
