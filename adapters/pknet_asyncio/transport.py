@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from asyncio.constants import _SendfileMode
+from asyncio.transports import _FlowControlMixin
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 from pknet.errors import StateError
 from pknet.utp import (
-    CloseReason,
     ConnectionAccepted,
     ConnectionClosed,
     ConnectionOpened,
@@ -28,43 +29,54 @@ if TYPE_CHECKING:
 __all__ = ["StreamTransport"]
 
 READ_SIZE = 1 << 18
-HIGH_WATER = 1 << 16
 
 
-class StreamTransport(asyncio.Transport):
+class StreamTransport(_FlowControlMixin):
     """The transport of one stream of a machine that a Driver drives.
 
-    The protocol's `connection_made` is called when the stream is open; `on_lost` when the transport is over.
-    What a protocol's callback raises is told to the loop's exception handler, and the stream is aborted.
+    The protocol's `connection_made` is called when the stream is open, or by `begin` if it has no protocol
+    until then; `on_lost` when the transport is over. What goes wrong when the protocol is told of what comes
+    is told to the loop's exception handler, and the stream is aborted.
     """
+
+    # What asyncio asks of a transport and writes down nowhere, for `loop.start_tls` and `loop.sendfile`; the
+    # latter also that it is a _FlowControlMixin, and TLS that it has _force_close.
+    _start_tls_compatible = True
+    _sendfile_compatible = _SendfileMode.FALLBACK
+
+    if TYPE_CHECKING:
+        # typeshed has no word of them.
+        def _maybe_pause_protocol(self) -> None: ...
+        def _maybe_resume_protocol(self) -> None: ...
 
     def __init__(
         self,
         driver: Driver,
         stream: ByteStream,
-        protocol: asyncio.BaseProtocol,
+        protocol: asyncio.BaseProtocol | None,
         on_lost: Callable[[StreamTransport], None],
         extra: Mapping[str, Any] | None = None,
     ) -> None:
-        super().__init__({"sockname": driver.socket.address, **(extra or {})})
+        super().__init__({"sockname": driver.socket.address, **(extra or {})}, driver.loop)
         self.stream = stream
         self.opened: asyncio.Future[None] = driver.loop.create_future()
         self.lost: asyncio.Future[None] = driver.loop.create_future()
         stream.context = self
         self._driver = driver
-        self._protocol = protocol
+        # A Protocol or a BufferedProtocol, or what has the methods of one.
+        self._protocol: Any = protocol
         self._on_lost = on_lost
         self._is_open = False
         # What the machine's own send buffer has not taken yet.
         self._backlog: deque[bytes | memoryview] = deque()
         self._backlog_size = 0
-        self._high, self._low = HIGH_WATER, HIGH_WATER // 4
-        self._writing_is_paused = False
         self._reading_is_paused = False
         self._eof_is_written = False
         self._eof_is_told = False
         self._closing = False
         self._is_cut = False
+        self._is_aborted = False
+        self._abort_error: Exception | None = None
         self._is_lost = False
         self._ended: ConnectionClosed | None = None
 
@@ -74,6 +86,14 @@ class StreamTransport(asyncio.Transport):
         if self._ended is not None:
             return self._ended.undelivered + self._backlog_size
         return self.stream.unacknowledged + self._backlog_size
+
+    def __repr__(self) -> str:
+        return f"<StreamTransport of {self.stream!r}>"
+
+    def begin(self, protocol: asyncio.BaseProtocol) -> None:
+        """Give an open stream to its first protocol: what came until now has waited for it."""
+        self._protocol = protocol
+        self._guard(self._begin)
 
     # What the machine tells.
 
@@ -106,12 +126,16 @@ class StreamTransport(asyncio.Transport):
                     "protocol": self._protocol,
                 }
             )
-            self.abort()
+            self._force_close(error)
 
     def _open(self) -> None:
         self._is_open = True
         if not self.opened.done():
             self.opened.set_result(None)
+        if self._protocol is not None:
+            self._begin()
+
+    def _begin(self) -> None:
         self._protocol.connection_made(self)
         self._read()
 
@@ -126,13 +150,13 @@ class StreamTransport(asyncio.Transport):
     def _read(self) -> None:
         """Hand on what has come, then the end of it, then the end of the connection."""
         stream = self.stream
-        failed = self._ended is not None and self._ended.reason is not CloseReason.FINISHED
-        while not self._closing and (failed or not self._reading_is_paused):
+        if self._protocol is None and not self._closing:
+            return
+        while not (self._closing or self._reading_is_paused):
             if stream.readable:
-                self._hand_on(stream.read(READ_SIZE, self._driver.now))
+                self._hand_on()
             elif stream.at_eof and not self._eof_is_told:
                 self._eof_is_told = True
-                assert isinstance(self._protocol, asyncio.Protocol | asyncio.BufferedProtocol)
                 if not self._protocol.eof_received():
                     self.close()
             else:
@@ -142,37 +166,49 @@ class StreamTransport(asyncio.Transport):
             # either.
             while stream.readable:
                 stream.read(READ_SIZE, self._driver.now)
-        if self._ended is not None and (failed or self._closing or self._eof_is_told):
+        # A protocol that waits until it can write won't resume reading before it is told, as with TCP.
+        if self._ended is not None and (self._closing or self._backlog or not self._is_unread):
             self._lose()
         self._driver.drain_soon()
 
-    def _hand_on(self, data: bytes) -> None:
-        protocol = self._protocol
+    @property
+    def _is_unread(self) -> bool:
+        """Whether something came that the protocol has yet to be given."""
+        return self.stream.readable > 0 or (self.stream.at_eof and not self._eof_is_told)
+
+    def _hand_on(self) -> None:
+        protocol, stream, now = self._protocol, self.stream, self._driver.now
         if not isinstance(protocol, asyncio.BufferedProtocol):
-            assert isinstance(protocol, asyncio.Protocol)
-            protocol.data_received(data)
+            protocol.data_received(stream.read(READ_SIZE, now))
             return
-        rest = memoryview(data)
-        while rest:
-            buffer = memoryview(protocol.get_buffer(len(rest))).cast("B")
-            part = min(len(buffer), len(rest))
-            buffer[:part] = rest[:part]
-            protocol.buffer_updated(part)
-            rest = rest[part:]
+        buffer = memoryview(protocol.get_buffer(stream.readable)).cast("B")
+        if not buffer:
+            raise RuntimeError("get_buffer() returned an empty buffer")
+        data = stream.read(len(buffer), now)
+        buffer[: len(data)] = data
+        protocol.buffer_updated(len(data))
 
     def _lose(self) -> None:
         """Tell the protocol that it is over, once."""
         if self._is_lost:
             return
-        assert self._ended is not None
+        error = self._reason_of_loss()
         self._is_lost = self._closing = True
         self._backlog.clear()
-        error = connection_error(self._ended.reason, self.undelivered, at_eof=self._eof_is_told)
         try:
-            self._protocol.connection_lost(error)
+            if self._protocol is not None:
+                self._protocol.connection_lost(error)
         finally:
             self.lost.set_result(None)
             self._on_lost(self)
+
+    def _reason_of_loss(self) -> Exception | None:
+        """Return what `connection_lost` is told: None if this side wanted the end, and lost nothing by it."""
+        assert self._ended is not None
+        if self._is_aborted:
+            return self._abort_error
+        nothing_more_wanted = self._eof_is_told or self._closing
+        return connection_error(self._ended.reason, self.undelivered, at_eof=nothing_more_wanted)
 
     # asyncio.BaseTransport and asyncio.ReadTransport.
 
@@ -188,7 +224,8 @@ class StreamTransport(asyncio.Transport):
 
     def get_protocol(self) -> asyncio.BaseProtocol:
         """Return the current protocol."""
-        return self._protocol
+        protocol: asyncio.BaseProtocol = self._protocol
+        return protocol
 
     def is_closing(self) -> bool:
         """Return whether the transport is closed or about to be."""
@@ -229,20 +266,33 @@ class StreamTransport(asyncio.Transport):
 
     def abort(self) -> None:
         """Close at once; what is not delivered is lost."""
-        self._closing = True
+        self._force_close(None)
+
+    def _force_close(self, error: Exception | None) -> None:
+        """Close at once, and tell the protocol that this was why."""
+        if self._is_aborted or self._is_lost:
+            return
+        self._closing = self._is_aborted = True
+        self._abort_error = error
         if self._ended is None:
             self.stream.abort(self._driver.now)
             self._driver.drain_soon()
-        elif not self._is_lost:
+        else:
             self._driver.loop.call_soon(self._guard, self._read)
 
-    # asyncio.WriteTransport.
+    # asyncio.WriteTransport; the limits of its buffer are _FlowControlMixin's.
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         """Send data, or keep it until the machine takes it."""
+        if not isinstance(data, bytes | bytearray | memoryview):
+            raise TypeError(f"data: a bytes-like object is needed, not {type(data).__name__!r}")
         if self._eof_is_written:
             raise RuntimeError("Cannot call write() after write_eof()")
-        if not data or self._closing or self._ended is not None:
+        if not data or self._closing:
+            return
+        if self._ended is not None:
+            # It broke while the protocol wasn't reading, and now it has to learn of it.
+            self._driver.loop.call_soon(self._guard, self._lose)
             return
         # A caller may change its buffer after this call.
         kept = bytes(data)
@@ -256,9 +306,7 @@ class StreamTransport(asyncio.Transport):
         else:
             self._backlog.append(kept)
             self._backlog_size += len(kept)
-        if self._backlog_size > self._high and not self._writing_is_paused:
-            self._writing_is_paused = True
-            self._protocol.pause_writing()
+        self._maybe_pause_protocol()
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Send several pieces of data."""
@@ -279,20 +327,6 @@ class StreamTransport(asyncio.Transport):
         """Return how many bytes wait for room in the machine's send buffer."""
         return self._backlog_size
 
-    def get_write_buffer_limits(self) -> tuple[int, int]:
-        """Return the low and high water marks in bytes."""
-        return self._low, self._high
-
-    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
-        """Set between which sizes of the write buffer the protocol is paused and resumed."""
-        if high is None:
-            high = HIGH_WATER if low is None else 4 * low
-        if low is None:
-            low = high // 4
-        if not high >= low >= 0:
-            raise ValueError(f"high ({high}) must be >= low ({low}) must be >= 0")
-        self._high, self._low = high, low
-
     def _write_backlog(self) -> None:
         while self._backlog and self._ended is None:
             taken = self._send(self._backlog[0])
@@ -301,9 +335,7 @@ class StreamTransport(asyncio.Transport):
                 self._backlog[0] = memoryview(self._backlog[0])[taken:]
                 break
             self._backlog.popleft()
-        if self._writing_is_paused and self._backlog_size <= self._low:
-            self._writing_is_paused = False
-            self._protocol.resume_writing()
+        self._maybe_resume_protocol()
         if not self._backlog and (self._closing or self._eof_is_written):
             self._finish()
         self._driver.drain_soon()

@@ -80,7 +80,8 @@ async def test_a_protocol_that_raises_loses_its_stream_and_the_loop_is_told(adap
             await connect(server.address, other),
         )
         transport.write(b"!")
-        assert await protocol.lost is None
+        # Not None: a protocol must not take it for the end of what its peer had to say.
+        assert isinstance(await protocol.lost, LookupError)
         assert [str(context["exception"]) for context in unhandled] == ["a mistake"]
         other_transport.write(b"!")
         await until(lambda: other.received == b"!")
