@@ -5,7 +5,8 @@ from __future__ import annotations
 from pknet_asyncio.forwarder import Forwarder
 from pknet_asyncio.network import Network
 from pknet_asyncio.nodes import AsyncNodes, MemoryStore, RendezvousNodes, SqliteStore
-from pknet_asyncio.utp import UtpServer, open_utp_connection, start_utp_server
+from pknet_asyncio.streams import open_utp_connection, start_utp_server
+from pknet_asyncio.utp import UtpServer, create_utp_connection, create_utp_server
 from pknet_io.network import ConnectError, NetworkOptions, PipeRecord, UndeliveredError
 
 __all__ = [
@@ -20,6 +21,8 @@ __all__ = [
     "SqliteStore",
     "UndeliveredError",
     "UtpServer",
+    "create_utp_connection",
+    "create_utp_server",
     "open_utp_connection",
     "start_utp_server",
 ]

@@ -97,6 +97,11 @@ class UdpSocket:
         """Give up a transmit that found MAX_WAITING others waiting, and count it in `stats` as ENOBUFS."""
         self._sender.drop(transmit)
 
+    @property
+    def sock(self) -> socket.socket:
+        """The system's socket, for its options and addresses; leave sending, receiving and closing alone."""
+        return self._sock
+
     def fileno(self) -> int:
         """Return the file descriptor, -1 once closed."""
         return self._sock.fileno()

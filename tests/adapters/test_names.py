@@ -14,7 +14,14 @@ from pknet_blocking.nodes import Nodes
 
 # What a program deals with, where the standard library has other names for the two.
 OWN_NAMES = {
-    "asyncio": {"AsyncNodes", "UtpServer", "open_utp_connection", "start_utp_server"},
+    "asyncio": {
+        "AsyncNodes",
+        "UtpServer",
+        "create_utp_connection",
+        "create_utp_server",
+        "open_utp_connection",
+        "start_utp_server",
+    },
     "blocking": {"Nodes", "Stream", "UtpListener", "create_connection", "create_server"},
 }
 
