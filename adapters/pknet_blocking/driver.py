@@ -49,6 +49,8 @@ class Driver:
     def __init__(self, machine: Machine, socket: UdpSocket, on_event: Callable[[Any], None]) -> None:
         self.machine = machine
         self.socket = socket
+        self.address = socket.address
+        """The (host, port) that the socket is bound to, or was."""
         self.lock = threading.RLock()
         self._on_event = on_event
         self._receive_segments = segment_receiver(machine)
@@ -56,8 +58,9 @@ class Driver:
         self._wake_receiver, self._wake_sender = sockets.socketpair()
         self._wake_receiver.setblocking(False)
         self._wake_sender.setblocking(False)
-        self._selector.register(self._wake_receiver, selectors.EVENT_READ, self._swallow_wake_ups)
+        self._selector.register(self._wake_receiver, selectors.EVENT_READ, self._wake_up)
         self._sockets: dict[UdpSocket, deque[Transmit]] = {}
+        self._soon: deque[Callable[[], None]] = deque()
         # Until when the thread sleeps; -inf while it is awake and will look at the machine's deadline itself.
         self._sleeps_until = float("-inf")
         self._draining = False
@@ -66,7 +69,7 @@ class Driver:
         self._idle: Callable[[], bool] | None = None
         self._exit_steps: tuple[Callable[[], bool], Callable[[], bool], Callable[[], None]] | None = None
         self._drained = threading.Condition(self.lock)
-        self._thread = threading.Thread(target=self._run, name=f"pknet {socket.address}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"pknet {self.address}", daemon=True)
         self._started = False
         self.add_socket(socket)
 
@@ -119,6 +122,20 @@ class Driver:
                 self._selector.register(socket, events, callback)
             self._wake()
 
+    def call_soon(self, callback: Callable[[], None]) -> None:
+        """Have the thread call back soon, under the lock.
+
+        It takes no lock, so a finalizer may call it, in the midst of whatever a thread was doing.
+        """
+        self._soon.append(callback)
+        try:
+            self._wake_sender.send(b"\0")
+        except BlockingIOError:
+            pass  # So many wake-ups are under way that one more changes nothing.
+        except OSError:
+            # The thread has ended, and the machine with it.
+            self._call_what_is_due()
+
     def drain(self) -> None:
         """Send what the machine wants sent, hand on its events, and see to it that its timer is served."""
         with self.lock:
@@ -156,6 +173,7 @@ class Driver:
 
     def exit(self, timeout: float) -> None:
         """Do what `deliver_before_exit` asked for, and close."""
+        self._call_what_is_due()
         if self._exit_steps is not None:
             is_delivered, is_over, abandon = self._exit_steps
             if self.wait_for(is_delivered, timeout):
@@ -232,6 +250,13 @@ class Driver:
         self._selector.close()
         self._wake_receiver.close()
         self._wake_sender.close()
+        # What was asked for before that, and did not find it closed.
+        self._call_what_is_due()
+
+    def _call_what_is_due(self) -> None:
+        with self.lock:
+            while self._soon:
+                self._soon.popleft()()
 
     def _serve(self) -> None:
         """Wait until something is ready or due, and see to it."""
@@ -257,7 +282,7 @@ class Driver:
                 self.drain()
             except Exception:
                 # As an event loop would: others may still be served.
-                _logger.exception("the driver of UDP %s port %d failed", *self.socket.address)
+                _logger.exception("the driver of UDP %s port %d failed", *self.address)
 
     def _serve_socket(self, served: Any, mask: int, now: float) -> None:
         if served in self._sockets:
@@ -308,14 +333,14 @@ class Driver:
     def _wake(self) -> None:
         """Have the thread look at its sockets and deadline anew."""
         if threading.current_thread() is not self._thread:
-            # So many wake-ups may be under way that one more changes nothing.
             with contextlib.suppress(BlockingIOError):
                 self._wake_sender.send(b"\0")
 
-    def _swallow_wake_ups(self) -> None:
+    def _wake_up(self) -> None:
         with contextlib.suppress(BlockingIOError):
             while self._wake_receiver.recv(4096):
                 pass
+        self._call_what_is_due()
 
 
 _drivers: weakref.WeakSet[Driver] = weakref.WeakSet()

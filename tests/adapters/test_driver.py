@@ -257,3 +257,31 @@ async def test_a_machine_that_raises_does_not_end_a_blocking_driver(caplog: pyte
     assert "ZeroDivisionError" in caplog.text
     driver.close()
     await asyncio.to_thread(driver.join)
+
+
+async def test_a_blocking_driver_calls_what_it_was_asked_to_call_soon_also_when_it_ends() -> None:
+    called: list[str] = []
+    driver = BlockingDriver(Recorder(), UdpSocket.bind("127.0.0.1"), lambda _: None)
+    driver.start()
+    driver.call_soon(lambda: called.append("by the thread"))
+    await until(lambda: called)
+    with driver.lock:
+        # The thread can do nothing meanwhile.
+        driver.close()
+        driver.call_soon(lambda: called.append("at its end"))
+    await asyncio.to_thread(driver.join)
+    assert called[1:] == ["at its end"]
+    driver.call_soon(lambda: called.append("at once"))
+    assert called[2:] == ["at once"]
+
+
+async def test_the_end_of_the_program_comes_after_what_a_blocking_driver_was_asked_to_call_soon() -> None:
+    called: list[str] = []
+    driver = BlockingDriver(Recorder(), UdpSocket.bind("127.0.0.1"), lambda _: None)
+    driver.deliver_before_exit(lambda: True, lambda: True, lambda: called.append("abandon"))
+    driver.start()
+    with driver.lock:
+        driver.call_soon(lambda: called.append("soon"))
+        driver.exit(0)
+    assert called == ["soon", "abandon"]
+    await asyncio.to_thread(driver.join)
