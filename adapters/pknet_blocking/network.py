@@ -8,7 +8,7 @@ import threading
 import time
 from functools import partial
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from pknet.errors import PknetError
 from pknet.network import (
@@ -20,6 +20,7 @@ from pknet.network import (
     SignallingWanted,
 )
 from pknet.utp import ConnectionAccepted, UtpEvent
+from pknet_blocking.connection import Connection, dispatch
 from pknet_blocking.driver import Driver
 from pknet_blocking.forwarder import Forwarder
 from pknet_blocking.pipe import Pipe
@@ -57,8 +58,8 @@ class Network(NetworkBase):
     """A node: opens streams to others by whatever path works, and takes theirs.
 
     It is safe to use from several threads. `nodes`: who this node is and what is known of others.
-    `handler(stream)`: called, in a thread of its own, for each incoming stream that is admitted; without it
-    each is piped to `options.service`. Use it as `with Network(nodes) as network`.
+    `handler(stream)`: called, in a thread of its own, for each incoming stream that is admitted, and is to
+    close it; without it each is piped to `options.service`. Use it as `with Network(nodes) as network`.
     """
 
     def __init__(
@@ -73,11 +74,11 @@ class Network(NetworkBase):
         self._signalling: Signalling | None = None
         self._rendezvous: tuple[RendezvousInfo, ...] = ()
         # Guarded by the driver's lock, as the pipes are.
-        self._streams: set[Stream] = set()
+        self._connections: set[Connection] = set()
         self._forwarders: set[Forwarder] = set()
         self._undelivered: list[tuple[NodeId | None, int]] = []
         # Those whose handlers run.
-        self._handled: dict[Stream, threading.Thread] = {}
+        self._handled: dict[Connection, threading.Thread] = {}
         self._threads: set[threading.Thread] = set()
         # What may take time and comes up while the driver's lock is held: logging.
         self._chores: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
@@ -170,7 +171,7 @@ class Network(NetworkBase):
         network takes itself, and then for every method of the stream. Raises ConnectError if the node is not
         known or can't be reached, PknetError if the network is not started.
         """
-        stream = self._dial(node_id, Purpose.STREAM, timeout)
+        stream = Stream(self._dial(node_id, Purpose.STREAM, timeout))
         stream.settimeout(timeout)
         return stream
 
@@ -180,8 +181,7 @@ class Network(NetworkBase):
         The node's program sees nothing of this. Streams that are opened later take the same path at once.
         Raises as `connect` does.
         """
-        address: tuple[str, int] = self._dial(node_id, Purpose.ASSOCIATION, timeout).getpeername()
-        return address
+        return cast("tuple[str, int]", self._dial(node_id, Purpose.ASSOCIATION, timeout).stream.remote)
 
     def forward(self, node_id: NodeId, host: str = "127.0.0.1", port: int = 0) -> Forwarder:
         """Listen on a local TCP port and join each connection to a new stream to a node.
@@ -221,17 +221,17 @@ class Network(NetworkBase):
                 channel = node.open_channel(resolved, node_id, driver.now)
             except PknetError as error:
                 raise ConnectError(str(error)) from None
-            stream = Stream(driver, channel, self._on_lost)
-            self._streams.add(stream)
+            connection = Connection(driver, channel, self._on_lost)
+            self._connections.add(connection)
             driver.drain()
         try:
-            stream.wait_open(None)
+            connection.wait_open(None)
         except OSError as error:
             raise ConnectError(channel.failure or str(error)) from None
         except BaseException:
-            stream.abort()
+            connection.abort()
             raise
-        return stream
+        return Stream(connection)
 
     def accept_signalling(self, stream: ByteSocket) -> None:
         """Take a signalling stream that another node's program opened to this one; return when it has served.
@@ -257,24 +257,25 @@ class Network(NetworkBase):
                 assert self._signalling is not None
                 self._signalling.handle_event(event)
             case UtpEvent():
-                if event.connection.context is not None:
-                    event.connection.context.handle_event(event)
+                dispatch(event)
             case _:
                 self._handle_node_event(event)
 
     def _accept(self, node_stream: NodeStream, event: UtpEvent) -> None:
-        stream = Stream(self._driver, node_stream, self._on_lost)
-        self._streams.add(stream)
-        stream.handle_event(event)
+        connection = Connection(self._driver, node_stream, self._on_lost)
+        self._connections.add(connection)
+        connection.handle_event(event)
         if self._handler is not None:
-            self._spawn("handler", self._handle, self._handler, stream)
+            self._spawn("handler", self._handle, self._handler, connection)
         elif self.options.service is not None:
-            self._spawn("service", self._connect_to_service, self._driver, stream, self.options.service)
+            self._spawn("service", self._connect_to_service, self._driver, connection, self.options.service)
         else:
             self._log(
-                logging.WARNING, "%s opened a stream, but there is no handler and no service", stream.node_id
+                logging.WARNING,
+                "%s opened a stream, but there is no handler and no service",
+                connection.node_id,
             )
-            stream.abort()
+            connection.abort()
 
     def _forward(self, forwarder: Forwarder, tcp: sockets.socket, address: tuple[str, int]) -> None:
         """Take a TCP connection that is to go to a node."""
@@ -285,36 +286,37 @@ class Network(NetworkBase):
 
     # What the network's threads do.
 
-    def _handle(self, handler: Handler, stream: Stream) -> None:
-        self._handled[stream] = threading.current_thread()
+    def _handle(self, handler: Handler, connection: Connection) -> None:
+        self._handled[connection] = threading.current_thread()
         try:
-            handler(stream)
+            # Nothing here refers to the stream: it is the handler's.
+            handler(Stream(connection))
         except BaseException as error:
             # SystemExit too, which ends a thread without a word.
             if self._stopping.is_set() and isinstance(error, OSError):
                 # It was woken by `stop`.
                 return
             self.logger.exception(
-                "the handler of a stream from %s failed", stream.node_id or "an unknown node"
+                "the handler of a stream from %s failed", connection.node_id or "an unknown node"
             )
-            stream.abort()
+            connection.abort()
         finally:
-            self._handled.pop(stream, None)
+            self._handled.pop(connection, None)
 
-    def _connect_to_service(self, driver: Driver, stream: Stream, service: tuple[str, int]) -> None:
+    def _connect_to_service(self, driver: Driver, connection: Connection, service: tuple[str, int]) -> None:
         try:
             tcp = sockets.create_connection(service, CONNECT_TIMEOUT)
         except OSError as error:
             self.logger.warning("the local service %s port %d does not answer: %s", *service, error)
-            stream.abort()
+            connection.abort()
         else:
-            self._join(driver, stream, tcp, service)
+            self._join(driver, connection, tcp, service)
 
     def _connect_to_node(
         self, driver: Driver, forwarder: Forwarder, tcp: sockets.socket, address: tuple[str, int]
     ) -> None:
         try:
-            stream = self._dial(forwarder.node_id, Purpose.STREAM, None)
+            connection = self._dial(forwarder.node_id, Purpose.STREAM, None)
         except BaseException as error:
             forwarder.failures += 1
             reset_when_closed(tcp)
@@ -323,14 +325,14 @@ class Network(NetworkBase):
                 raise
             self.logger.warning("a forwarded connection was closed: %s", error)
         else:
-            self._join(driver, stream, tcp, address)
+            self._join(driver, connection, tcp, address)
 
     def _join(
-        self, driver: Driver, stream: Stream, tcp: sockets.socket, tcp_address: tuple[str, int]
+        self, driver: Driver, connection: Connection, tcp: sockets.socket, tcp_address: tuple[str, int]
     ) -> None:
         """Join a stream to a TCP connection; it needs no thread from then on."""
         with driver.lock:
-            pipe = Pipe(driver, stream, tcp, PipeRecord(stream.node_id, tcp_address), self._on_over)
+            pipe = Pipe(driver, connection, tcp, PipeRecord(connection.node_id, tcp_address), self._on_over)
             self._pipes.add(pipe)
             if self._stopping.is_set():
                 pipe.reset()
@@ -362,7 +364,7 @@ class Network(NetworkBase):
         if self._stops != stops:
             raise PknetError("the network was stopped while it was starting")
 
-    def _dial(self, node_id: NodeId, purpose: Purpose, timeout: float | None) -> Stream:
+    def _dial(self, node_id: NodeId, purpose: Purpose, timeout: float | None) -> Connection:
         """Open a stream to a node."""
         deadline = None if timeout is None else time.monotonic() + timeout
         self._running()
@@ -375,20 +377,20 @@ class Network(NetworkBase):
         node, driver = self._running_driver()
         with driver.lock:
             node_stream = node.connect(resolved, driver.now, purpose)
-            stream = Stream(driver, node_stream, self._on_lost)
-            self._streams.add(stream)
+            connection = Connection(driver, node_stream, self._on_lost)
+            self._connections.add(connection)
             driver.drain()
         try:
-            stream.wait_open(None if deadline is None else max(deadline - time.monotonic(), 0))
+            connection.wait_open(None if deadline is None else max(deadline - time.monotonic(), 0))
         except OSError as error:
-            if timeout is not None and not stream.is_over:
-                stream.abort()
+            if timeout is not None and not connection.is_over:
+                connection.abort()
                 raise ConnectError(f"node {node_id}: not reached within {timeout:g} seconds") from None
             raise why_not_reached(node_id, node_stream.failure or error, unknown) from None
         except BaseException:
-            stream.abort()
+            connection.abort()
             raise
-        return stream
+        return connection
 
     # Housekeeping.
 
@@ -398,10 +400,10 @@ class Network(NetworkBase):
             raise PknetError("the network is not started")
         return node, driver
 
-    def _on_lost(self, stream: Stream) -> None:
-        self._streams.discard(stream)
+    def _on_lost(self, connection: Connection) -> None:
+        self._connections.discard(connection)
         if self._stopping.is_set():
-            self._note_undelivered(stream.node_id, stream.undelivered)
+            self._note_undelivered(connection.node_id, connection.undelivered)
 
     def _on_over(self, pipe: Pipe) -> None:
         self._pipes.discard(pipe)
@@ -438,23 +440,23 @@ class Network(NetworkBase):
             node.stop(driver.now)
             assert self._signalling is not None
             self._signalling.close()
-            piped = {pipe.stream for pipe in self._pipes}
+            piped = {pipe.connection for pipe in self._pipes}
             for pipe in list(self._pipes):
                 pipe.stop()
-            for stream in self._streams - piped:
-                handler = self._handled.get(stream)
+            for connection in self._connections - piped:
+                handler = self._handled.get(connection)
                 is_own = handler is None or handler is threading.current_thread()
                 if is_own and not self._is_failing:
-                    stream.close()
+                    connection.close()
                 else:
-                    stream.cut()
+                    connection.cut()
             driver.drain()
 
     def _let_deliver(self, node: Node, driver: Driver, deadline: float) -> None:
         """Wait until what was given to streams and pipes has arrived, and a little for the peers' ends."""
         is_delivered = driver.wait_for(
             lambda: (
-                not any(stream.undelivered for stream in self._streams)
+                not any(connection.undelivered for connection in self._connections)
                 and not any(pipe.undelivered for pipe in self._pipes)
             ),
             deadline - time.monotonic(),
@@ -464,7 +466,9 @@ class Network(NetworkBase):
             time.sleep(UNPASSED_INTERVAL)
         if is_delivered:
             parting = min(time.monotonic() + PARTING_TIME, deadline)
-            driver.wait_for(lambda: not self._streams and self._has_parted(node), parting - time.monotonic())
+            driver.wait_for(
+                lambda: not self._connections and self._has_parted(node), parting - time.monotonic()
+            )
 
     def _has_unpassed(self, driver: Driver) -> bool:
         with driver.lock:
@@ -482,8 +486,8 @@ class Network(NetworkBase):
                         *pipe.record.tcp_address,
                     )
                 pipe.reset()
-            for stream in list(self._streams):
-                stream.abort()
+            for connection in list(self._connections):
+                connection.abort()
             self._abandon(node)
             driver.drain()
             left = self._undelivered

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pknet.network import NodeStream
+    from pknet_blocking.connection import Connection
     from pknet_blocking.driver import Driver
-    from pknet_blocking.stream import Stream
     from pknet_io.network import PipeRecord
 
 __all__ = ["Pipe"]
@@ -33,13 +33,13 @@ class Pipe:
     def __init__(
         self,
         driver: Driver,
-        stream: Stream,
+        connection: Connection,
         tcp: sockets.socket,
         record: PipeRecord,
         on_over: Callable[[Pipe], None],
     ) -> None:
         self.record = record
-        self.stream = stream
+        self.connection = connection
         self._driver = driver
         self._tcp = tcp
         self._on_over = on_over
@@ -62,8 +62,7 @@ class Pipe:
         record.close = self.reset
         tcp.setblocking(False)
         send_at_once(tcp)
-        stream.settimeout(0)
-        stream.on_change = self._advance
+        connection.on_change = self._advance
 
     @property
     def unpassed(self) -> int:
@@ -102,7 +101,7 @@ class Pipe:
             self._drop_to_node()
             self._to_tcp = memoryview(b"")
             self._owed = 0
-            self.stream.abort()
+            self.connection.abort()
             self._close_tcp(broken=True)
             self._advance()
 
@@ -121,7 +120,7 @@ class Pipe:
         finally:
             self._advancing = False
         self._watch()
-        if self._tcp_is_closed and self.stream.is_over and not self._is_over:
+        if self._tcp_is_closed and self.connection.is_over and not self._is_over:
             self._is_over = True
             self._on_over(self)
 
@@ -137,16 +136,16 @@ class Pipe:
             self._to_tcp = memoryview(b"")
             self._owed = 0
             self._break()
-        if self.stream.is_over and not self._told_node:
+        if self.connection.is_over and not self._told_node:
             self._break()
         if self._told_node and self._told_tcp:
             self._is_closing = True
         if self._is_closing and not self._reads_on():
             if not self._to_node:
                 if self._tcp_is_finished:
-                    self.stream.close()
+                    self.connection.close()
                 else:
-                    self.stream.cut()
+                    self.connection.cut()
             if not self._to_tcp and self._node_is_finished:
                 self._close_tcp(broken=False)
 
@@ -163,7 +162,10 @@ class Pipe:
         with contextlib.suppress(BlockingIOError):
             while True:
                 while self._to_node:
-                    self._to_node = self._to_node[self.stream.send(self._to_node) :]
+                    taken = self.connection.send(self._to_node)
+                    if not taken:
+                        return
+                    self._to_node = self._to_node[taken:]
                 if self._tcp_is_finished or self._is_closing:
                     break
                 data = self._tcp.recv(CHUNK)
@@ -172,7 +174,7 @@ class Pipe:
                 self.record.bytes_to_node += len(data)
         if self._tcp_is_finished and not self._to_node and not self._told_node:
             self._told_node = True
-            self.stream.shutdown(sockets.SHUT_WR)
+            self.connection.finish()
 
     def _pass_to_tcp(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -181,7 +183,9 @@ class Pipe:
                     self._to_tcp = self._to_tcp[self._tcp.send(self._to_tcp) :]
                 if not self._reads_on():
                     break
-                data = self.stream.recv(CHUNK)
+                data = self.connection.recv(CHUNK)
+                if data is None:
+                    break
                 self._owed = max(self._owed - len(data), 0)
                 self._node_is_finished = not data
                 self._to_tcp = memoryview(data)
@@ -199,7 +203,7 @@ class Pipe:
 
     @property
     def _node_stream(self) -> NodeStream:
-        return cast("NodeStream", self.stream.stream)
+        return cast("NodeStream", self.connection.stream)
 
     def _watch(self) -> None:
         """Have the driver wait for what the TCP socket is to be used for next."""

@@ -3,242 +3,172 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import socket as sockets
-import threading
-import time
-from typing import TYPE_CHECKING, Any, Self, cast
+from functools import partial
+from typing import IO, TYPE_CHECKING, Any
 
-from pknet.errors import StateError
-from pknet.utp import (
-    ConnectionAccepted,
-    ConnectionClosed,
-    ConnectionOpened,
-    EofReceived,
-)
-from pknet_io.errors import connection_error
+from pknet_blocking.files import open_file
+from pknet_blocking.socketlike import SocketLike
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pknet.machine import ByteStream
-    from pknet.network import NodeId, NodeStream
-    from pknet_blocking.driver import Driver
+    from pknet.network import NodeId
+    from pknet_blocking.connection import Connection
+
+    Buffer = bytes | bytearray | memoryview
 
 __all__ = ["Stream"]
 
 
-class Stream:
+class Stream(SocketLike):
     """A stream with the methods of a connected TCP socket; safe to use from several threads.
 
-    What a method waits for is bounded by `settimeout`; past it, TimeoutError is raised. With a timeout of 0
-    nothing is waited for, and BlockingIOError is raised.
+    One that nobody refers to any more is closed, with a ResourceWarning. `flags` have to be 0.
     """
 
-    def __init__(self, driver: Driver, stream: ByteStream, on_lost: Callable[[Stream], None]) -> None:
-        self.stream = stream
-        stream.context = self
-        self.on_change: Callable[[], None] | None = None
-        """Called, under the driver's lock, when there may be more to receive, room to send, or an end."""
-        self._driver = driver
-        self._changed = threading.Condition(driver.lock)
-        self._on_lost = on_lost
-        self._timeout: float | None = None
-        self._is_open = False
-        self._eof_came = False
-        self._finished = False
-        self._closed = False
-        self._ended: ConnectionClosed | None = None
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self._connection = connection
+        # One for each file that is open. A set, for a finalizer must not wait for a lock.
+        self._files: set[object] = set()
+
+    @property
+    def stream(self) -> ByteStream:
+        """The machine's own stream: a UtpConnection, or a NodeStream."""
+        return self._connection.stream
 
     @property
     def node_id(self) -> NodeId | None:
         """The id of the node at the other end, proven; None for plain uTP."""
-        return getattr(self.stream, "peer", None)
+        return self._connection.node_id
 
     @property
     def is_over(self) -> bool:
         """Whether the connection has ended, one way or the other; what came before can still be received."""
-        return self._ended is not None
+        return self._connection.is_over
 
     @property
     def undelivered(self) -> int:
         """How many of the bytes that were sent are not known to have arrived."""
-        with self._changed:
-            return self.stream.unacknowledged if self._ended is None else self._ended.undelivered
+        with self._connection.changed:
+            return self._connection.undelivered
 
-    def handle_event(self, event: object) -> None:
-        """Take an event of the stream; the driver's lock is held."""
-        match event:
-            case ConnectionOpened() | ConnectionAccepted():
-                self._is_open = True
-            case EofReceived():
-                self._eof_came = True
-            case ConnectionClosed():
-                self._ended = event
-                self._on_lost(self)
-        self._changed.notify_all()
-        if self.on_change is not None:
-            self.on_change()
-
-    def wait_open(self, timeout: float | None) -> None:
-        """Wait until the peer has accepted; raise what kept it from that, or TimeoutError."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._is_open or self._ended is not None, timeout):
-                raise TimeoutError("timed out")
-            if self._ended is not None and not self._is_open:
-                error = connection_error(self._ended.reason, self._ended.undelivered)
-                raise error or ConnectionAbortedError("the connection was closed")
-
-    def recv(self, size: int) -> bytes:
-        """Return at most `size` bytes as soon as there are any; b"" at the end of the stream."""
-        if size < 0:
+    def recv(self, bufsize: int, flags: int = 0) -> bytes:
+        """Return at most `bufsize` bytes as soon as there are any; b"" at the end of the stream."""
+        _refuse(flags)
+        if bufsize < 0:
             raise ValueError("negative buffersize in recv")
-        with self._changed:
-            self._wait_readable()
-            data = self.stream.read(size, self._driver.now)
-            self._driver.drain()
+        if not bufsize:
+            return b""
+        deadline = self._deadline()
+        connection = self._connection
+        with connection.changed:
+            while (data := connection.recv(bufsize)) is None:
+                self._wait(connection.is_readable, deadline)
             return data
 
-    def recv_into(self, buffer: bytearray | memoryview, size: int = 0) -> int:
-        """Receive into a buffer, at most `size` bytes if that is given; return how many came."""
+    def recv_into(self, buffer: bytearray | memoryview, nbytes: int = 0, flags: int = 0) -> int:
+        """Receive into a buffer, at most `nbytes` if that is given; return how many bytes came."""
+        if nbytes < 0:
+            raise ValueError("negative buffersize in recv_into")
         view = memoryview(buffer).cast("B")
-        data = self.recv(min(size, len(view)) if size else len(view))
+        if nbytes > len(view):
+            raise ValueError("buffer too small for requested bytes")
+        data = self.recv(nbytes or len(view), flags)
         view[: len(data)] = data
         return len(data)
 
-    def send(self, data: bytes | bytearray | memoryview) -> int:
+    def send(self, data: Buffer, flags: int = 0) -> int:
         """Send as much of `data` as there is room for, waiting for some; return how many bytes that were."""
+        _refuse(flags)
         return self._send(memoryview(data).cast("B"), self._deadline())
 
-    def sendall(self, data: bytes | bytearray | memoryview) -> None:
+    def sendall(self, data: Buffer, flags: int = 0) -> None:
         """Send all of `data`, waiting for room as often as it takes."""
+        _refuse(flags)
         deadline = self._deadline()
         rest = memoryview(data).cast("B")
-        while rest:
+        while True:
             rest = rest[self._send(rest, deadline) :]
+            if not rest:
+                break
+
+    def makefile(
+        self,
+        mode: str = "r",
+        buffering: int | None = None,
+        *,
+        encoding: str | None = None,
+        errors: str | None = None,
+        newline: str | None = None,
+    ) -> IO[Any]:
+        """Return a file over the stream; the arguments are those of open(), modes "r", "w" and "b".
+
+        The stream stays open until it is closed and each such file too.
+        """
+        file = object()
+        self._files.add(file)
+        try:
+            return open_file(self, mode, buffering, partial(self._let_go, file), encoding, errors, newline)
+        except BaseException:
+            self._let_go(file)
+            raise
 
     def shutdown(self, how: int) -> None:
-        """End sending (SHUT_WR, SHUT_RDWR): the peer comes to an end when it has read all.
+        """End sending (SHUT_WR): the peer comes to an end when it has read all; or receiving; or both.
 
-        SHUT_RD does nothing.
+        After SHUT_RD, `recv` returns what has come, or b"" at once, also in a thread that waits in it.
         """
-        with self._changed:
-            if self._ended is None and how in (sockets.SHUT_WR, sockets.SHUT_RDWR):
-                self._finished = True
-                self.stream.finish(self._driver.now)
-                self._driver.drain()
+        if how not in (sockets.SHUT_RD, sockets.SHUT_WR, sockets.SHUT_RDWR):
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        with self._connection.changed:
+            self._connection.check_open()
+            if how != sockets.SHUT_WR:
+                self._connection.stop_receiving()
+            if how != sockets.SHUT_RD:
+                self._connection.finish()
 
     def close(self) -> None:
         """Close; what was sent is still delivered, by the driver's thread."""
-        self._close(self.stream.close)
-
-    def cut(self) -> None:
-        """Close, but tell the peer that this is not all; after `shutdown` it is. For streams to nodes."""
-        self._close(cast("NodeStream", self.stream).cut)
+        self._is_closed = True
+        if not self._files:
+            # Not `release`: finalizers close streams too, and files.
+            self._connection.release_soon()
 
     def abort(self) -> None:
         """Close at once; what is not delivered is lost."""
-        with self._changed:
-            self._closed = True
-            if self._ended is None:
-                self.stream.abort(self._driver.now)
-                self._driver.drain()
-            self._changed.notify_all()
+        self._is_closed = True
+        with self._connection.changed:
+            self._connection.abort()
+            self._connection.release()
 
     def wait_closed(self, timeout: float | None = None) -> None:
         """Wait until the stream is over; raise what ended it before all that was sent was delivered."""
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._ended is not None, timeout):
-                raise TimeoutError("timed out")
-            error = self._error()
-            if error is not None:
-                raise error
-
-    def settimeout(self, timeout: float | None) -> None:
-        """Set how many seconds a method may wait; None for as long as it takes, 0 for not at all."""
-        if timeout is not None and timeout < 0:
-            raise ValueError("Timeout value out of range")
-        self._timeout = timeout
-
-    def gettimeout(self) -> float | None:
-        """Return what `settimeout` set."""
-        return self._timeout
+        self._connection.wait_closed(timeout)
 
     def getpeername(self) -> Any:
         """Return the peer's (host, port)."""
+        self._check_open()
         return self.stream.remote
 
-    def getsockname(self) -> tuple[str, int]:
-        """Return the (host, port) that the UDP socket is bound to."""
-        return self._driver.socket.address
+    def _describe(self) -> str:
+        return f"{super()._describe()}, raddr={self.stream.remote}"
 
-    def fileno(self) -> int:
-        """Raise io.UnsupportedOperation: streams share one UDP socket, so there is nothing to select on."""
-        raise io.UnsupportedOperation("a uTP stream has no file descriptor of its own")
-
-    def __enter__(self) -> Self:
-        """Return the stream."""
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        """Close the stream."""
-        self.close()
-
-    def _close(self, close: Callable[[float], None]) -> None:
-        with self._changed:
-            if not self._closed:
-                self._closed = True
-                if self._ended is None:
-                    close(self._driver.now)
-                    self._driver.drain()
-                self._changed.notify_all()
-
-    def _deadline(self) -> float | None:
-        return None if self._timeout is None else time.monotonic() + self._timeout
-
-    def _wait(self, ready: Callable[[], bool], deadline: float | None) -> None:
-        if self._timeout == 0 and not ready():
-            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-        timeout = None if deadline is None else max(deadline - time.monotonic(), 0)
-        if not self._changed.wait_for(ready, timeout):
-            raise TimeoutError("timed out")
-
-    def _wait_readable(self) -> None:
-        if not self._is_readable():
-            self._wait(self._is_readable, self._deadline())
-        if self._closed:
-            raise OSError(errno.EBADF, "the stream is closed")
-        if not self.stream.readable and not self.stream.at_eof:
-            raise self._error() or ConnectionAbortedError("the stream was aborted")
-
-    def _is_readable(self) -> bool:
-        stream = self.stream
-        return self._closed or stream.readable > 0 or stream.at_eof or self._ended is not None
+    def _let_go(self, file: object) -> None:
+        """Take note that a file was closed."""
+        self._files.discard(file)
+        if self._is_closed:
+            self.close()
 
     def _send(self, data: memoryview, deadline: float | None) -> int:
-        with self._changed:
-            while True:
-                if self._closed or self._finished:
-                    raise BrokenPipeError(errno.EPIPE, "the stream was closed, or shut down, by this side")
-                if self._ended is not None:
-                    raise self._error() or BrokenPipeError(errno.EPIPE, "the stream is over")
-                try:
-                    taken = self.stream.send(data, self._driver.now)
-                except StateError:
-                    # It has ended, and the event that says so is on its way.
-                    raise BrokenPipeError(errno.EPIPE, "the stream is over") from None
-                if taken or not data:
-                    self._driver.drain()
-                    return taken
-                self._wait(self._is_writable, deadline)
+        connection = self._connection
+        with connection.changed:
+            while not (taken := connection.send(data)) and data:
+                self._wait(connection.is_writable, deadline)
+            return taken
 
-    def _is_writable(self) -> bool:
-        return self._closed or self._finished or self._ended is not None or self.stream.writable > 0
 
-    def _error(self) -> OSError | None:
-        """Return what the end of the stream has taken from the program, None if nothing or if it goes on."""
-        if self._ended is None:
-            return None
-        at_eof = self._eof_came or self.stream.at_eof
-        return connection_error(self._ended.reason, self._ended.undelivered, at_eof=at_eof)
+def _refuse(flags: int) -> None:
+    if flags:
+        raise ValueError("flags have to be 0")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
-import threading
-import time
+import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from pknet.utp import ConnectionAccepted, UtpConfig, UtpEndpoint, UtpEvent
+from pknet_blocking.connection import Connection, dispatch
 from pknet_blocking.driver import Driver
+from pknet_blocking.served import Served
+from pknet_blocking.socketlike import SocketLike
 from pknet_blocking.stream import Stream
 from pknet_io.names import any_address_like, resolve
 from pknet_io.udp import UdpSocket
@@ -39,21 +42,26 @@ def create_connection(
     udp_socket = UdpSocket.bind(*(source_address or any_address_like(remote)))
     endpoint = UtpEndpoint(os.urandom, config)
     endpoint.accepting = False
-    driver = Driver(endpoint, udp_socket, _dispatch)
+    driver = Driver(endpoint, udp_socket, dispatch)
     with driver.lock:
-        connection = endpoint.connect(remote, driver.now)
-        stream = Stream(driver, connection, lambda _: driver.close_when(lambda: not len(endpoint)))
+        connection = Connection(
+            driver,
+            endpoint.connect(remote, driver.now),
+            lambda _: driver.close_when(lambda: not len(endpoint)),
+        )
         _deliver_before_exit(driver, endpoint)
         driver.drain()
     driver.start()
     try:
-        stream.wait_open(timeout)
+        connection.wait_open(timeout)
     except BaseException:
-        # The peer may have answered already: it is told.
-        stream.abort()
-        driver.close()
+        with driver.lock:
+            # The peer may have answered already: it is told.
+            connection.abort()
+            driver.close()
         driver.join()
         raise
+    stream = Stream(connection)
     stream.settimeout(timeout)
     return stream
 
@@ -71,109 +79,120 @@ def create_server(
     connections may wait for `accept`; more are refused. Raises OSError if the address can't be bound.
     """
     udp_socket = UdpSocket.bind(*resolve(*address)[0]) if sock is None else UdpSocket(sock)
-    return UtpListener(udp_socket, config, backlog)
+    return UtpListener(Acceptor(udp_socket, config, backlog))
 
 
-class UtpListener:
+class UtpListener(SocketLike):
     """A uTP server: connections come in until it is closed, and wait for `accept`.
 
     After `wait_closed` the socket goes on answering for connections that have just ended, for about two
-    seconds: their peers may not have heard the last acknowledgement. As long the port is in use.
+    seconds: their peers may not have heard the last acknowledgement. As long the port is in use. One that
+    nobody refers to any more is closed, with a ResourceWarning.
     """
 
-    def __init__(self, udp_socket: UdpSocket, config: UtpConfig | None, backlog: int) -> None:
-        self._backlog = backlog
-        self._waiting: deque[Stream] = deque()
-        self._streams: set[Stream] = set()
-        self._timeout: float | None = None
-        self._closed = False
-        self._endpoint = UtpEndpoint(os.urandom, config)
-        self._driver = Driver(self._endpoint, udp_socket, self._on_event)
-        self._changed = threading.Condition(self._driver.lock)
-        _deliver_before_exit(self._driver, self._endpoint)
-        self._driver.start()
+    def __init__(self, acceptor: Acceptor) -> None:
+        super().__init__(acceptor)
+        self._acceptor = acceptor
 
     @property
     def address(self) -> tuple[str, int]:
         """The (host, port) that the listener is bound to."""
-        return self._driver.socket.address
+        return self._acceptor.driver.address
 
     @property
     def connections(self) -> list[Stream]:
         """The connections that are open now, accepted or waiting."""
-        with self._changed:
-            return list(self._streams)
+        with self._acceptor.changed:
+            return self._acceptor.streams
 
     def accept(self) -> tuple[Stream, Any]:
-        """Wait for a connection and return it with its peer's (host, port).
-
-        Raises TimeoutError past what `settimeout` set, OSError if the listener is closed.
-        """
-        with self._changed:
-            if not self._changed.wait_for(lambda: self._waiting or self._closed, self._timeout):
-                raise TimeoutError("timed out")
-            if not self._waiting:
-                raise OSError("the listener is closed")
-            stream = self._waiting.popleft()
+        """Wait for a connection and return it with its peer's (host, port)."""
+        deadline = self._deadline()
+        acceptor = self._acceptor
+        with acceptor.changed:
+            while (stream := acceptor.accept()) is None:
+                self._wait(acceptor.is_readable, deadline)
             return stream, stream.getpeername()
-
-    def settimeout(self, timeout: float | None) -> None:
-        """Set how many seconds `accept` may wait; None for as long as it takes."""
-        self._timeout = timeout
-
-    def getsockname(self) -> tuple[str, int]:
-        """Return the (host, port) that the listener is bound to."""
-        return self.address
 
     def close(self) -> None:
         """Accept no more connections; those that were accepted go on, those that wait are ended."""
-        with self._changed:
-            if self._closed:
-                return
-            self._closed = True
-            self._endpoint.accepting = False
-            while self._waiting:
-                self._waiting.popleft().abort()
-            self._changed.notify_all()
-            self._close_if_done()
+        super().close()
 
     def wait_closed(self, timeout: float | None = None) -> None:
         """Wait until the listener is closed and its connections are over, or raise TimeoutError."""
-        deadline = None if timeout is None else time.monotonic() + timeout
-        with self._changed:
-            if not self._changed.wait_for(
-                lambda: self._closed and not self._streams,
-                None if deadline is None else deadline - time.monotonic(),
-            ):
+        acceptor = self._acceptor
+        with acceptor.changed:
+            if not acceptor.changed.wait_for(lambda: acceptor.is_over, timeout):
                 raise TimeoutError("timed out")
 
-    def __enter__(self) -> Self:
-        """Return the listener."""
-        return self
 
-    def __exit__(self, *exc: object) -> None:
-        """Close the listener."""
-        self.close()
+class Acceptor(Served):
+    """What a driver keeps of a listener: the connections that have come in, and those that wait."""
+
+    def __init__(self, udp_socket: UdpSocket, config: UtpConfig | None, backlog: int) -> None:
+        self._endpoint = UtpEndpoint(os.urandom, config)
+        super().__init__(Driver(self._endpoint, udp_socket, self._on_event))
+        self._backlog = backlog
+        self._waiting: deque[Stream] = deque()
+        self._streams: dict[Connection, weakref.ref[Stream]] = {}
+        _deliver_before_exit(self.driver, self._endpoint)
+        self.driver.start()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is closed, and all that it accepted is over."""
+        return self.is_closed and not self._streams
+
+    @property
+    def streams(self) -> list[Stream]:
+        """The connections that are open, but for those that the program has dropped."""
+        return [stream for known in self._streams.values() if (stream := known()) is not None]
+
+    def is_readable(self) -> bool:
+        """Return whether `accept` returns or raises something at once."""
+        return self.is_closed or bool(self._waiting)
+
+    def is_writable(self) -> bool:
+        """Return False: there is nothing to send."""
+        return False
+
+    def accept(self) -> Stream | None:
+        """Return a connection, None if none waits. Raises OSError once closed."""
+        if self.is_closed:
+            raise OSError(errno.EBADF, "the listener is closed")
+        stream = self._waiting.popleft() if self._waiting else None
+        self.show()
+        return stream
+
+    def close(self) -> None:
+        """Accept no more connections; end those that wait."""
+        self.is_closed = True
+        self._endpoint.accepting = False
+        while self._waiting:
+            self._waiting.popleft().abort()
+        self.tell()
+        self._close_if_over()
 
     def _on_event(self, event: UtpEvent) -> None:
         if isinstance(event, ConnectionAccepted):
-            if self._closed or len(self._waiting) >= self._backlog:
-                event.connection.abort(self._driver.now)
+            if self.is_closed or len(self._waiting) >= self._backlog:
+                event.connection.abort(self.driver.now)
                 return
-            stream = Stream(self._driver, event.connection, self._on_lost)
-            self._streams.add(stream)
+            connection = Connection(self.driver, event.connection, self._on_lost)
+            stream = Stream(connection)
+            self._streams[connection] = weakref.ref(stream)
             self._waiting.append(stream)
-            self._changed.notify_all()
-        _dispatch(event)
+            self.tell()
+        dispatch(event)
 
-    def _on_lost(self, stream: Stream) -> None:
-        self._streams.discard(stream)
-        self._changed.notify_all()
-        self._close_if_done()
+    def _on_lost(self, connection: Connection) -> None:
+        self._streams.pop(connection, None)
+        self.tell()
+        self._close_if_over()
 
-    def _close_if_done(self) -> None:
-        if self._closed and not self._streams:
-            self._driver.close_when(lambda: not len(self._endpoint))
+    def _close_if_over(self) -> None:
+        if self.is_over:
+            self.driver.close_when(lambda: not len(self._endpoint))
 
 
 def _deliver_before_exit(driver: Driver, endpoint: UtpEndpoint) -> None:
@@ -191,9 +210,3 @@ def _deliver_before_exit(driver: Driver, endpoint: UtpEndpoint) -> None:
         lambda: not closed(),
         abandon,
     )
-
-
-def _dispatch(event: UtpEvent) -> None:
-    """Hand an event to the stream of its connection."""
-    if event.connection.context is not None:
-        event.connection.context.handle_event(event)

@@ -408,8 +408,13 @@ class BlockingAdapter(Adapter):
         super().__init__()
         # More than any test waits in at once: a call that waits for its thread would wait for ever.
         self._threads = ThreadPoolExecutor(300, "test")
+        # A stream that nobody holds would be closed; in asyncio its server or network holds it.
+        self._streams: list[pknet_blocking.Stream] = []
 
     def close(self) -> None:
+        for stream in self._streams:
+            stream.close()
+        self._streams.clear()
         self._threads.shutdown()
 
     async def call(self, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
@@ -443,6 +448,7 @@ class BlockingAdapter(Adapter):
             await self.call(listener.wait_closed)
 
     def stream(self, given: Any) -> Stream:
+        self._streams.append(given)
         return BlockingStream(given, self)
 
     def handler(self, handler: Any) -> Any:

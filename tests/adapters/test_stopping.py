@@ -370,12 +370,12 @@ def test_a_start_that_fails_ends_the_streams_that_had_come_in_blocking() -> None
         pass
     nodes = pknet_blocking.RendezvousNodes(nodes=[NodeInfo(one.node_id, (one.address,))])
     with pknet_blocking.Network(nodes, pknet_blocking.NetworkOptions(host="127.0.0.1", port=0)) as two:
-        stream = two.connect(one.node_id)
-        starting.join(10)
-        assert failures
-        assert ended.wait(10)
-        with pytest.raises(ConnectionError):
-            stream.recv(100)
+        with two.connect(one.node_id) as stream:
+            starting.join(10)
+            assert failures
+            assert ended.wait(10)
+            with pytest.raises(ConnectionError):
+                stream.recv(100)
 
 
 async def test_what_a_node_was_told_has_arrived_reaches_the_service_before_the_network_stops(
