@@ -167,7 +167,7 @@ class Connection(Served):
         self._end(self.stream.close if self.is_closed else cast("NodeStream", self.stream).cut)
 
     def abort(self) -> None:
-        """Close at once; what is not delivered is lost."""
+        """Close at once, also in the midst of `close`; what is not delivered is lost."""
         with self.changed:
             self._is_ending = False
             self._end(self.stream.abort)

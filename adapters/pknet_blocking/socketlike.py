@@ -74,9 +74,8 @@ class SocketLike:
         raise io.UnsupportedOperation("there is no file descriptor that could be used in its place")
 
     def close(self) -> None:
-        """Close."""
-        self._is_closed = True
-        self._served.release()
+        """Close; harmless when repeated."""
+        raise NotImplementedError
 
     def __enter__(self) -> Self:
         """Return itself."""

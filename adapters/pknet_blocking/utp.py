@@ -116,7 +116,9 @@ class UtpListener(SocketLike):
 
     def close(self) -> None:
         """Accept no more connections; those that were accepted go on, those that wait are ended."""
-        super().close()
+        self._is_closed = True
+        # At once: if there are no connections, the port is free by then.
+        self._acceptor.release()
 
     def wait_closed(self, timeout: float | None = None) -> None:
         """Wait until the listener is closed and its connections are over, or raise TimeoutError."""
