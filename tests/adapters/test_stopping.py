@@ -480,9 +480,12 @@ async def test_what_a_handler_wrote_before_stop_ended_it_comes_and_is_no_good_en
 
 
 async def test_a_handler_that_had_finished_its_side_is_a_good_end(adapter: Adapter) -> None:
+    has_finished = asyncio.Event()
+
     async def give(stream: Stream) -> None:
         await stream.write(b"all there is")
         await stream.finish()
+        has_finished.set()
         await stream.read()
 
     server = adapter.make_network(handler=give)
@@ -490,6 +493,7 @@ async def test_a_handler_that_had_finished_its_side_is_a_good_end(adapter: Adapt
     async with adapter.network(adapter.nodes_for(adapter.info_of(server))) as client:
         stream = await adapter.open(client, server.node_id)
         assert await stream.read() == b"all there is"
+        await has_finished.wait()
         await adapter.call(server.stop)
         assert await stream.read() == b""
 
