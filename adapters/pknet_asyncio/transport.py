@@ -62,7 +62,7 @@ class StreamTransport(_FlowControlMixin):
         self.opened: asyncio.Future[None] = driver.loop.create_future()
         self.lost: asyncio.Future[None] = driver.loop.create_future()
         stream.context = self
-        self._driver = driver
+        self.driver = driver
         # A Protocol or a BufferedProtocol, or what has the methods of one.
         self._protocol: Any = protocol
         self._on_lost = on_lost
@@ -118,7 +118,7 @@ class StreamTransport(_FlowControlMixin):
         try:
             step()
         except Exception as error:
-            self._driver.loop.call_exception_handler(
+            self.driver.loop.call_exception_handler(
                 {
                     "message": "Fatal error: a callback of a protocol failed.",
                     "exception": error,
@@ -165,11 +165,11 @@ class StreamTransport(_FlowControlMixin):
             # While the backlog is on its way, what comes is dropped: a peer that isn't read might not read
             # either.
             while stream.readable:
-                stream.read(READ_SIZE, self._driver.now)
+                stream.read(READ_SIZE, self.driver.now)
         # A protocol that waits until it can write won't resume reading before it is told, as with TCP.
         if self._ended is not None and (self._closing or self._backlog or not self._is_unread):
             self._lose()
-        self._driver.drain_soon()
+        self.driver.drain_soon()
 
     @property
     def _is_unread(self) -> bool:
@@ -177,7 +177,7 @@ class StreamTransport(_FlowControlMixin):
         return self.stream.readable > 0 or (self.stream.at_eof and not self._eof_is_told)
 
     def _hand_on(self) -> None:
-        protocol, stream, now = self._protocol, self.stream, self._driver.now
+        protocol, stream, now = self._protocol, self.stream, self.driver.now
         if not isinstance(protocol, asyncio.BufferedProtocol):
             protocol.data_received(stream.read(READ_SIZE, now))
             return
@@ -244,7 +244,7 @@ class StreamTransport(_FlowControlMixin):
         if self._reading_is_paused:
             self._reading_is_paused = False
             if self._is_open and not self._is_lost:
-                self._driver.loop.call_soon(self._read_again)
+                self.driver.loop.call_soon(self._read_again)
 
     def _read_again(self) -> None:
         if not self._is_lost and not self._reading_is_paused:
@@ -258,7 +258,7 @@ class StreamTransport(_FlowControlMixin):
                 self._finish()
             if self._is_open:
                 # Never at once: a protocol doesn't expect to be told from within its own call.
-                self._driver.loop.call_soon(self._guard, self._read)
+                self.driver.loop.call_soon(self._guard, self._read)
 
     def cut(self) -> None:
         """Have `close` tell the peer that this is not all; after `write_eof` it is. For streams to nodes."""
@@ -275,10 +275,10 @@ class StreamTransport(_FlowControlMixin):
         self._closing = self._is_aborted = True
         self._abort_error = error
         if self._ended is None:
-            self.stream.abort(self._driver.now)
-            self._driver.drain_soon()
+            self.stream.abort(self.driver.now)
+            self.driver.drain_soon()
         else:
-            self._driver.loop.call_soon(self._guard, self._read)
+            self.driver.loop.call_soon(self._guard, self._read)
 
     # asyncio.WriteTransport; the limits of its buffer are _FlowControlMixin's.
 
@@ -292,13 +292,13 @@ class StreamTransport(_FlowControlMixin):
             return
         if self._ended is not None:
             # It broke while the protocol wasn't reading, and now it has to learn of it.
-            self._driver.loop.call_soon(self._guard, self._lose)
+            self.driver.loop.call_soon(self._guard, self._lose)
             return
         # A caller may change its buffer after this call.
         kept = bytes(data)
         if not self._backlog:
             taken = self._send(kept)
-            self._driver.drain_soon()
+            self.driver.drain_soon()
             if taken == len(kept):
                 return
             self._backlog.append(memoryview(kept)[taken:])
@@ -338,11 +338,11 @@ class StreamTransport(_FlowControlMixin):
         self._maybe_resume_protocol()
         if not self._backlog and (self._closing or self._eof_is_written):
             self._finish()
-        self._driver.drain_soon()
+        self.driver.drain_soon()
 
     def _send(self, data: bytes | memoryview) -> int:
         try:
-            return self.stream.send(data, self._driver.now)
+            return self.stream.send(data, self.driver.now)
         except StateError:
             # It has ended, and the event that says so is on its way.
             return 0
@@ -351,9 +351,9 @@ class StreamTransport(_FlowControlMixin):
         """Tell the machine what was asked for while there was a backlog."""
         if self._ended is None:
             if self._closing and self._is_cut and not self._eof_is_written:
-                cast("NodeStream", self.stream).cut(self._driver.now)
+                cast("NodeStream", self.stream).cut(self.driver.now)
             elif self._closing:
-                self.stream.close(self._driver.now)
+                self.stream.close(self.driver.now)
             else:
-                self.stream.finish(self._driver.now)
-            self._driver.drain_soon()
+                self.stream.finish(self.driver.now)
+            self.driver.drain_soon()

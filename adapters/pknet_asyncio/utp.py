@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pknet.utp import ConnectionAccepted, UtpConfig, UtpEndpoint, UtpEvent
 from pknet_asyncio.driver import Driver
+from pknet_asyncio.race import first_to_succeed
 from pknet_asyncio.socket_view import SocketView
 from pknet_asyncio.tls import TlsProtocol
 from pknet_asyncio.transport import StreamTransport
 from pknet_io.local import LocalAddress
-from pknet_io.names import any_address_like, resolve
+from pknet_io.names import ATTEMPT_DELAY, any_address_like, of_family, resolve
 from pknet_io.udp import UdpSocket
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ async def create_utp_connection(
 ) -> tuple[asyncio.Transport, P]:
     """Open a uTP connection and return its (transport, protocol), as loop.create_connection does for TCP.
 
+    All addresses of the host are tried, the next a quarter of a second after the one before (RFC 8305).
     `local_addr`: what to bind to; any free port by default. `sock`: a UDP socket to use instead, that belongs
     to the connection from then on. `ssl` and what follows are as there, for TLS over uTP. Raises TimeoutError
     if nobody answers, ConnectionRefusedError if the connection is refused, OSError if the name can't be
@@ -55,21 +58,16 @@ async def create_utp_connection(
     _check_tls(ssl, server_hostname, ssl_handshake_timeout, ssl_shutdown_timeout)
     loop = asyncio.get_running_loop()
     own = local_addr if sock is None else sock.getsockname()
-    remote = _choose(host, await loop.run_in_executor(None, resolve, host, port), own)
+    remotes = of_family(host, await loop.run_in_executor(None, resolve, host, port), own)
     if sock is not None:
-        udp_socket = UdpSocket(sock)
+        transport = await _dial(remotes[0], UdpSocket(sock), config)
     else:
-        udp_socket = UdpSocket.bind(*(local_addr or any_address_like(remote)))
-    endpoint = UtpEndpoint(os.urandom, config)
-    endpoint.accepting = False
-    driver = Driver(endpoint, udp_socket, _dispatch)
-    connection = endpoint.connect(remote, driver.now)
-    transport = _make_transport(
-        driver, connection, None, lambda _: driver.close_when(lambda: not len(endpoint))
-    )
-    driver.drain()
+        transport = await first_to_succeed(
+            [partial(_bind_and_dial, remote, local_addr, config) for remote in remotes],
+            ATTEMPT_DELAY,
+            _give_up,
+        )
     try:
-        await transport.opened
         protocol = protocol_factory()
         if not ssl:
             transport.begin(protocol)
@@ -85,9 +83,7 @@ async def create_utp_connection(
         transport.begin(tls)
         await tls.secured
     except BaseException:
-        # The peer may have answered already: it is told.
-        transport.abort()
-        driver.close()
+        _give_up(transport)
         raise
     return tls.inside, protocol
 
@@ -250,6 +246,36 @@ class UtpServer(asyncio.AbstractServer):
             self._over.set()
 
 
+async def _bind_and_dial(
+    remote: Address, local_addr: Address | None, config: UtpConfig | None
+) -> StreamTransport:
+    return await _dial(remote, UdpSocket.bind(*(local_addr or any_address_like(remote))), config)
+
+
+async def _dial(remote: Address, udp_socket: UdpSocket, config: UtpConfig | None) -> StreamTransport:
+    """Open a connection that has the socket to itself; return its transport, which has no protocol yet."""
+    endpoint = UtpEndpoint(os.urandom, config)
+    endpoint.accepting = False
+    driver = Driver(endpoint, udp_socket, _dispatch)
+    connection = endpoint.connect(remote, driver.now)
+    transport = _make_transport(
+        driver, connection, None, lambda _: driver.close_when(lambda: not len(endpoint))
+    )
+    driver.drain()
+    try:
+        await transport.opened
+    except BaseException:
+        _give_up(transport)
+        raise
+    return transport
+
+
+def _give_up(transport: StreamTransport) -> None:
+    """End what `_dial` began, at once; the peer may have answered already, and is told."""
+    transport.abort()
+    transport.driver.close()
+
+
 def _dispatch(event: UtpEvent) -> None:
     """Hand an event to the transport of its connection."""
     if event.connection.context is not None:
@@ -278,16 +304,6 @@ def _programs_transport(transport: StreamTransport) -> asyncio.Transport:
     """Return the transport that the program's protocol has: with TLS, the one inside."""
     protocol = transport.get_protocol()
     return protocol.inside if isinstance(protocol, TlsProtocol) else transport
-
-
-def _choose(host: str, addresses: list[Address], own: Address | None) -> Address:
-    """Return the first of a host's addresses, if this side's own is given the first of the same family."""
-    if own is None:
-        return addresses[0]
-    for address in addresses:
-        if (":" in address[0]) == (":" in own[0]):
-            return address
-    raise OSError(f"{host} has no address of the family of {own[0]}")
 
 
 def _check_tls(

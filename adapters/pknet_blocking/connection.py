@@ -51,6 +51,11 @@ class Connection(Served):
         return getattr(self.stream, "peer", None)
 
     @property
+    def is_open(self) -> bool:
+        """Whether the peer has accepted."""
+        return self._is_open
+
+    @property
     def is_over(self) -> bool:
         """Whether the connection has ended, one way or the other; what came before can still be received."""
         return self._ended is not None

@@ -6,21 +6,25 @@ import errno
 import os
 import weakref
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pknet.utp import ConnectionAccepted, UtpConfig, UtpEndpoint, UtpEvent
 from pknet_blocking.connection import Connection, dispatch
 from pknet_blocking.driver import Driver
+from pknet_blocking.race import first_to_open
 from pknet_blocking.served import Served
 from pknet_blocking.socketlike import SocketLike
 from pknet_blocking.stream import Stream
-from pknet_io.names import any_address_like, resolve
+from pknet_io.names import ATTEMPT_DELAY, any_address_like, of_family, resolve
 from pknet_io.udp import UdpSocket
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Callable
 
     from pknet.utp import UtpConnection
+    from pknet_io.addresses import Address
 
 __all__ = ["UtpListener", "create_connection", "create_server"]
 
@@ -34,34 +38,14 @@ def create_connection(
 ) -> Stream:
     """Open a uTP connection to (host, port) and return it, as socket.create_connection does for TCP.
 
+    All addresses of the host are tried, the next a quarter of a second after the one before (RFC 8305).
     `timeout` (seconds) bounds the dialling and then every method of the stream. Raises TimeoutError if nobody
     answers, ConnectionRefusedError if the connection is refused, OSError if the name can't be resolved or
     bound.
     """
-    remote = resolve(*address)[0]
-    udp_socket = UdpSocket.bind(*(source_address or any_address_like(remote)))
-    endpoint = UtpEndpoint(os.urandom, config)
-    endpoint.accepting = False
-    driver = Driver(endpoint, udp_socket, dispatch)
-    with driver.lock:
-        connection = Connection(
-            driver,
-            endpoint.connect(remote, driver.now),
-            lambda _: driver.close_when(lambda: not len(endpoint)),
-        )
-        _deliver_before_exit(driver, endpoint)
-        driver.drain()
-    driver.start()
-    try:
-        connection.wait_open(timeout)
-    except BaseException:
-        with driver.lock:
-            # The peer may have answered already: it is told.
-            connection.abort()
-            driver.close()
-        driver.join()
-        raise
-    stream = Stream(connection)
+    remotes = of_family(address[0], resolve(*address), source_address)
+    dials = [partial(_dial, remote, source_address, config) for remote in remotes]
+    stream = Stream(first_to_open(dials, ATTEMPT_DELAY, timeout))
     stream.settimeout(timeout)
     return stream
 
@@ -195,6 +179,27 @@ class Acceptor(Served):
     def _close_if_over(self) -> None:
         if self.is_over:
             self.driver.close_when(lambda: not len(self._endpoint))
+
+
+def _dial(
+    remote: Address, source_address: Address | None, config: UtpConfig | None, on_change: Callable[[], None]
+) -> Connection:
+    """Begin to open a connection that has a socket and a driver of its own."""
+    udp_socket = UdpSocket.bind(*(source_address or any_address_like(remote)))
+    endpoint = UtpEndpoint(os.urandom, config)
+    endpoint.accepting = False
+    driver = Driver(endpoint, udp_socket, dispatch)
+    with driver.lock:
+        connection = Connection(
+            driver,
+            endpoint.connect(remote, driver.now),
+            lambda _: driver.close_when(lambda: not len(endpoint)),
+        )
+        connection.on_change = on_change
+        _deliver_before_exit(driver, endpoint)
+        driver.drain()
+    driver.start()
+    return connection
 
 
 def _deliver_before_exit(driver: Driver, endpoint: UtpEndpoint) -> None:

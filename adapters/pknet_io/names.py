@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
     Address = tuple[str, int]
 
-__all__ = ["any_address_like", "resolve", "resolve_all"]
+__all__ = ["ATTEMPT_DELAY", "any_address_like", "of_family", "resolve", "resolve_all"]
+
+# Seconds from the dial of one address to that of the next (RFC 8305 section 8, Connection Attempt Delay).
+ATTEMPT_DELAY = 0.25
 
 # Of all names together: as many as a node may have (pknet.network.NodeInfo).
 MAX_ADDRESSES = 16
@@ -54,6 +57,17 @@ def resolve_all(addresses: Iterable[Address]) -> tuple[tuple[Address, ...], list
             unknown.append(host)
     in_turn = (address for rank in zip_longest(*found) for address in rank if address is not None)
     return tuple(dict.fromkeys(in_turn))[:MAX_ADDRESSES], unknown
+
+
+def of_family(host: str, addresses: list[Address], own: Address | None) -> list[Address]:
+    """Return those of a host's addresses that a socket bound to `own` can send to; all if that is None.
+
+    Raises OSError if there is none.
+    """
+    found = [address for address in addresses if own is None or (":" in address[0]) == (":" in own[0])]
+    if not found:
+        raise OSError(f"{host} has no address of the family of {own and own[0]}")
+    return found
 
 
 def any_address_like(address: Address) -> Address:

@@ -172,9 +172,9 @@ async def test_data_and_a_reset_in_one_breath_are_taken_in_turn(adapter: Asyncio
             await until(lambda: accepted)
             transport.write(b"x")
             # Both are on their way before the server's turn comes.
-            transport._driver.drain()
+            transport.driver.drain()
             transport.abort()
-            transport._driver.drain()
+            transport.driver.drain()
             assert isinstance(await accepted.pop().lost, ConnectionResetError)
 
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pknet.utp import UtpConfig
-from tests.adapters.harness import digest, echo, read_all, serve_nobody, until
+from tests.adapters.harness import digest, echo, open_sockets, read_all, serve_nobody, until
 from tests.adapters.silent_peer import silent_peer
 
 if TYPE_CHECKING:
@@ -250,3 +250,38 @@ async def test_a_server_can_be_given_a_bound_socket(adapter: Adapter) -> None:
     await until(lambda: not server.connections)
     await adapter.call(server.close)
     await adapter.call(server.wait_closed)
+
+
+@pytest.fixture
+def both_families(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the name both.example lead to an IPv6 address where nobody answers, and to IPv4's loopback."""
+    look_up = socket.getaddrinfo
+
+    def answer(host: str, port: int, *args: Any, **named: Any) -> list[Any]:
+        if host != "both.example":
+            return look_up(host, port, *args, **named)
+        return look_up("::1", port, *args, **named) + look_up("127.0.0.1", port, *args, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+
+
+@pytest.mark.usefixtures("both_families")
+async def test_every_address_of_a_name_is_tried(adapter: Adapter) -> None:
+    before = open_sockets()
+    async with adapter.serve(echo) as server:
+        stream = await adapter.connect(("both.example", server.address[1]))
+        assert stream.remote == server.address
+        await stream.write(b"?")
+        assert await stream.read() == b"?"
+        await stream.close()
+    # Of the dial that was given up nothing is left.
+    await until(lambda: open_sockets().items() <= before.items())
+
+
+@pytest.mark.usefixtures("both_families")
+async def test_a_name_where_nobody_answers_is_given_up_as_one_address_is(adapter: Adapter) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        impatient = UtpConfig(connect_timeout=0.5)
+        with pytest.raises(TimeoutError, match="does not answer"):
+            await adapter.connect(("both.example", deaf.getsockname()[1]), impatient)
