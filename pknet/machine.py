@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from pknet._core.transmit import Transmit
+    from pknet._core.utp_stats import UtpStats
 
 __all__ = ["ByteStream", "Machine", "SegmentMachine"]
 
@@ -93,3 +94,6 @@ class ByteStream(Protocol):
 
     def abort(self, now: float) -> None:
         """End the stream at once; what was not delivered is lost."""
+
+    def stats(self) -> UtpStats | None:
+        """Return the figures of the uTP connection that carries it, None while there is none."""

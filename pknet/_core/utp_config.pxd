@@ -29,5 +29,9 @@ cdef class UtpConfig:
     cdef readonly int max_resets_per_second
     cdef readonly bint accept
     cdef readonly bint nagle
+    cdef readonly object open_log
 
     cdef Py_ssize_t max_datagram_to(self, remote) except -1
+
+
+cpdef object check_log(log)

@@ -1,3 +1,7 @@
+from collections.abc import Callable
+
+from pknet._core.utp_connection import UtpConnection, _Log
+
 class UtpConfig:
     max_datagram: int
     max_datagram_ipv6: int
@@ -21,6 +25,7 @@ class UtpConfig:
     max_resets_per_second: int
     accept: bool
     nagle: bool
+    open_log: Callable[[UtpConnection], _Log | None] | None
 
     def __init__(
         self,
@@ -47,6 +52,8 @@ class UtpConfig:
         max_resets_per_second: int = 100,
         accept: bool = True,
         nagle: bool = False,
+        open_log: Callable[[UtpConnection], _Log | None] | None = None,
     ) -> None: ...
 
 def check_max_datagram(size: int) -> int: ...
+def check_log(log: object) -> object: ...

@@ -42,8 +42,10 @@ cdef class UtpConfig:
     in from one IPv4 address, or /56 of IPv6. `max_half_open`: beyond it the oldest half-open connection
     makes room. `max_resets_per_second`: how often strangers are told that a connection is unknown. `accept`:
     whether SYNs are answered. `nagle`: hold back a partial packet while others are in flight (RFC 896).
+    `open_log(connection)`: called for each connection once it is dialled, or has been accepted; returns what
+    takes the events of its log, as `UtpConnection.log`, or None.
 
-    Raises ValueError if a value makes no sense.
+    Raises ValueError if a value makes no sense, TypeError if `open_log` can't be called.
     """
 
     def __cinit__(
@@ -71,6 +73,7 @@ cdef class UtpConfig:
         int max_resets_per_second=100,
         bint accept=True,
         bint nagle=False,
+        open_log=None,
     ):
         for size in (max_datagram, max_datagram_ipv6):
             check_max_datagram(size)
@@ -122,6 +125,7 @@ cdef class UtpConfig:
         self.max_resets_per_second = max_resets_per_second
         self.accept = accept
         self.nagle = nagle
+        self.open_log = check_log(open_log)
 
     cdef Py_ssize_t max_datagram_to(self, remote) except -1:
         """Return the largest datagram to a remote, of which only a (host, port) shows its address family."""
@@ -135,3 +139,10 @@ cpdef Py_ssize_t check_max_datagram(Py_ssize_t size) except -1:
     if not MIN_MAX_DATAGRAM <= size <= MAX_MAX_DATAGRAM:
         raise ValueError(f"max_datagram must be {MIN_MAX_DATAGRAM} to {MAX_MAX_DATAGRAM}, not {size}")
     return size
+
+
+cpdef object check_log(log):
+    """Return `log`; raise TypeError if it is neither None nor something to call."""
+    if log is not None and not callable(log):
+        raise TypeError(f"a log must be something to call, or None, not {log!r}")
+    return log

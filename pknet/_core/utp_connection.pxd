@@ -52,6 +52,7 @@ cdef class UtpConnection(TimerEntry):
     cdef readonly unsigned long long packets_received
     cdef readonly unsigned long long packets_duplicated
 
+    cdef bint note_arrival(self, const PacketHeader* packet) except False
     cdef bint start_connecting(self, uint16_t receive_id, uint16_t seq_nr) except False
     cdef bint start_accepting(self, const PacketHeader* syn, uint16_t seq_nr) except False
     cdef bint repeat_syn_ack(self, const PacketHeader* syn) except False

@@ -1,8 +1,11 @@
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import Callable, Hashable
+from typing import Any, TypeAlias
 
 from pknet._core.utp_events import CloseReason
 from pknet._core.utp_stats import UtpStats
+
+# Takes the events of a log: their time in seconds, their name, their data.
+_Log: TypeAlias = Callable[[float, str, dict[str, Any]], object]
 
 class UtpConnection:
     remote: Hashable
@@ -48,3 +51,7 @@ class UtpConnection:
     @property
     def next_timer(self) -> str | None: ...
     def stats(self) -> UtpStats: ...
+    @property
+    def log(self) -> _Log | None: ...
+    @log.setter
+    def log(self, sink: _Log | None) -> None: ...

@@ -15,8 +15,9 @@ from libc.math cimport INFINITY
 from libc.stdint cimport uint8_t, uint16_t
 
 from pknet._core.utp_ages cimport PacketAges
+from pknet._core.utp_metrics cimport change_log, log_changes, sender_figures
 from pknet._core.utp_outlet cimport Outlet
-from pknet._core.utp_packet cimport HEADER_SIZE, ST_FIN, ST_RESET, ST_STATE, HeaderFields, seq_distance
+from pknet._core.utp_packet cimport ST_FIN, ST_RESET, ST_STATE, HeaderFields, seq_distance
 from pknet._core.utp_receive_buffer cimport ARRIVED_BEYOND_LIMIT, ARRIVED_TWICE, Arrival
 from pknet._core.utp_shared cimport Shared
 from pknet._core.utp_timers cimport GIVE_UP, IDLE, KEEPALIVE, LINGER, PROVE, RETRANSMIT
@@ -235,28 +236,30 @@ cdef class UtpConnection(TimerEntry):
 
     def stats(self):
         """Return all figures as they are now, as a UtpStats."""
-        cdef Sender sender = self.sender
-        cdef double queueing_delay = sender.congestion.queueing_delay
         return UtpStats(
-            bytes_sent=sender.bytes_sent,
+            **sender_figures(self.sender),
+            state=STATE_NAMES[<int> self.state],
             bytes_received=self.bytes_received,
             packets_sent=self.outlet.packets_sent,
             packets_received=self.packets_received,
-            packets_retransmitted=sender.packets_retransmitted,
             packets_duplicated=self.packets_duplicated,
-            timeouts=sender.timeouts,
-            rtt=sender.rtt.smoothed or None,
-            rtt_variation=sender.rtt.variation if sender.rtt.smoothed else None,
-            min_rtt=sender.rtt.least if sender.rtt.smoothed else None,
-            window=<Py_ssize_t> sender.congestion.window,
-            peer_window=sender.peer_window,
             receive_window=self.outlet.advertised,
-            in_flight=sender.buffer.in_flight_bytes,
-            unacknowledged=sender.unacknowledged(),
+            receive_window_closures=self.outlet.closures,
             readable=self.receiving.readable(),
-            queueing_delay=queueing_delay if queueing_delay >= 0 else None,
-            max_datagram=sender.segment + HEADER_SIZE,
         )
+
+    @property
+    def log(self):
+        """What takes the events of its log, as log(time, name, data), or None; may be set at any time.
+
+        It is called when the endpoint's transmits are taken. What it raises goes to sys.unraisablehook, and
+        it is not called again.
+        """
+        return None if self.outlet.log is None else self.outlet.log.sink
+
+    @log.setter
+    def log(self, sink):
+        change_log(self, self.outlet, None, sink)
 
     def __repr__(self):
         return f"<UtpConnection to {self.remote!r} id {self.receive_id} {STATE_NAMES[<int> self.state]}>"
@@ -300,13 +303,11 @@ cdef class UtpConnection(TimerEntry):
         if packet.type != ST_STATE or packet.ack_nr != self.syn_seq_nr:
             self.shared.counters.unexpected += 1
             return True
+        self.note_arrival(packet)
         self.state = CONNECTED
         # The SYN-ACK took no sequence number: the first DATA will have this one.
         self.receiving.start(packet.seq_nr - 1)
         self.sender.start(self.sender.buffer.next, packet.wnd_size)
-        self.outlet.take_timestamp(packet.timestamp)
-        self.packets_received += 1
-        self.last_heard = self.shared.now
         self.sender.rtt.backoff = 0
         if self.syn_transmissions == 1:
             self.sender.rtt.sample(self.shared.now - self.syn_sent_at)
@@ -326,6 +327,8 @@ cdef class UtpConnection(TimerEntry):
         if behind > (1 if packet.type == ST_STATE else 0):
             self.shared.counters.unexpected += 1
             return False
+        if self.outlet.log is None:
+            change_log(self, self.outlet, self.shared.open_log, None)
         self.state = CONNECTED
         del self.shared.half_open[self]
         self.syn_needed = False
@@ -349,10 +352,8 @@ cdef class UtpConnection(TimerEntry):
         if packet.timestamp and not self.is_of_now(packet):
             self.shared.counters.implausible += 1
             return True
-        self.packets_received += 1
-        self.last_heard = self.shared.now
+        self.note_arrival(packet)
         self.timers.at[IDLE] = INFINITY
-        self.outlet.take_timestamp(packet.timestamp)
         if packet.timestamp and packet.timestamp_difference:
             self.tuner.measure(self.outlet.timestamp_difference, packet.timestamp_difference)
         if self.state == CLOSED:
@@ -371,6 +372,15 @@ cdef class UtpConnection(TimerEntry):
             self.receive_payload(packet, hint)
         self.maybe_finish()
         return self.unsettle()
+
+    cdef bint note_arrival(self, const PacketHeader* packet) except False:
+        """Count a packet that belongs here."""
+        self.packets_received += 1
+        self.last_heard = self.shared.now
+        self.outlet.take_timestamp(packet.timestamp)
+        if self.outlet.log is not None:
+            self.outlet.log.packet_received(packet)
+        return True
 
     cdef bint plausible(self, const PacketHeader* packet) noexcept:
         """Return whether the numbers of a packet fit the connection, so that it is not some stranger's."""
@@ -482,6 +492,8 @@ cdef class UtpConnection(TimerEntry):
         elif self.ack_needed and self.timers.at[LINGER] != INFINITY:
             self.outlet.send_state(self.receiving.ack_nr)
         self.syn_needed = self.ack_needed = False
+        if self.outlet.log is not None:
+            log_changes(self.outlet)
         return self.arrange_timers()
 
     cdef bint send_packets(self) except False:
@@ -539,6 +551,8 @@ cdef class UtpConnection(TimerEntry):
         """Do what the timers that are due ask for."""
         cdef double now = self.shared.now
         cdef double* at = self.timers.at
+        if self.outlet.log is not None:
+            self.outlet.log.timers_fired(self.timers)
         if at[LINGER] <= now:
             return self.leave()
         if at[GIVE_UP] <= now or at[IDLE] <= now:
@@ -618,4 +632,4 @@ cdef class UtpConnection(TimerEntry):
         self.shared.timers.cancel(self)
         self.shared.finished.append(self)
         self.tuner.give_back()
-        return True
+        return change_log(self, self.outlet, None, None)

@@ -5,8 +5,10 @@ from libc.math cimport INFINITY
 from libc.stdint cimport uint8_t, uint16_t
 
 from pknet._core.transmit cimport Transmit
-from pknet._core.utp_config cimport UtpConfig
+from pknet._core.utp_config cimport UtpConfig, check_log
 from pknet._core.utp_connection cimport CLOSED, SYN_SENT, UtpConnection
+from pknet._core.utp_log cimport hand_out
+from pknet._core.utp_metrics cimport change_log
 from pknet._core.utp_packet cimport (
     HEADER_SIZE, ST_RESET, ST_SYN, HeaderFields, PacketHeader, bare_packet, read_packet,
 )
@@ -76,6 +78,15 @@ cdef class UtpEndpoint:
     def __len__(self):
         return self.count
 
+    @property
+    def open_log(self):
+        """What opens the log of each new connection, or None, as in UtpConfig; may be set at any time."""
+        return self.shared.open_log
+
+    @open_log.setter
+    def open_log(self, open_log):
+        self.shared.open_log = check_log(open_log)
+
     # The verbs.
 
     def connect(self, remote, double now, local=None, *, max_datagram=None):
@@ -92,6 +103,7 @@ cdef class UtpEndpoint:
         receive_id = self.free_id(remote)
         connection = UtpConnection(self.shared, remote, local, self.max_datagram_to(remote, max_datagram))
         connection.start_connecting(receive_id, self.random_u16())
+        change_log(connection, connection.outlet, self.shared.open_log, None)
         self.add(connection)
         return connection
 
@@ -178,6 +190,8 @@ cdef class UtpEndpoint:
         self.remove_finished()
         taken = self.shared.transmits
         self.shared.transmits = []
+        if self.shared.records:
+            hand_out(self.shared)
         return taken
 
     def events(self):

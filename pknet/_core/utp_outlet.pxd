@@ -1,5 +1,6 @@
 from libc.stdint cimport uint16_t, uint32_t
 
+from pknet._core.utp_log cimport EventLog
 from pknet._core.utp_packet cimport HeaderFields
 from pknet._core.utp_receive_buffer cimport ReceiveBuffer
 from pknet._core.utp_sender cimport Sender
@@ -19,8 +20,11 @@ cdef class Outlet:
     cdef uint32_t timestamp_difference
     # The window that the peer knows of.
     cdef Py_ssize_t advertised
+    # How often it was shut.
+    cdef unsigned long long closures
     cdef double last_sent
     cdef unsigned long long packets_sent
+    cdef EventLog log
 
     cdef void take_timestamp(self, uint32_t timestamp) noexcept
     cdef void fill_header(self, HeaderFields* header) noexcept

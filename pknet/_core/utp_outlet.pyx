@@ -39,6 +39,7 @@ cdef class Outlet:
         """Send packets that stand back to back, with `segment` bytes after the header in all but the last."""
         cdef Transmit transmit = Transmit.__new__(Transmit)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(run)
+        cdef Py_ssize_t window
         transmit.data = run
         transmit.remote = self.remote
         transmit.local = self.local
@@ -52,8 +53,13 @@ cdef class Outlet:
         else:
             self.packets_sent += 1
         self.last_sent = self.shared.now
-        self.advertised = self.receiving.window()
+        window = self.receiving.window()
+        if window == 0 and self.advertised:
+            self.closures += 1
+        self.advertised = window
         self.shared.transmits.append(transmit)
+        if self.log is not None:
+            self.log.packets_sent(run, segment)
         return True
 
     cdef bint send_syn(self, uint16_t receive_id, uint16_t seq_nr) except False:

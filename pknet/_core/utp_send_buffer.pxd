@@ -2,6 +2,7 @@ from cpython.ref cimport PyObject
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 from pknet._core.byte_queue cimport ByteQueue
+from pknet._core.utp_log cimport LOSS_CAUSES, EventLog, LossCause
 from pknet._core.utp_packet cimport HeaderFields
 
 cdef enum:
@@ -83,6 +84,9 @@ cdef class SendBuffer:
     cdef double first_sent_at
     # Until so many bytes have arrived, there was not enough to send; 0 if there was (C.app_limited).
     cdef double limited_until
+    # How many packets were taken for lost, by cause.
+    cdef unsigned long long losses[LOSS_CAUSES]
+    cdef EventLog log
 
     cdef void start(self, uint16_t seq_nr) noexcept
     cdef Py_ssize_t outstanding(self) noexcept
@@ -96,8 +100,8 @@ cdef class SendBuffer:
     cdef void note_limited(self) noexcept
     cdef void stamp(self, SentPacket* packet, double now) noexcept
     cdef Py_ssize_t find_lost(self, double reordering, double now, double* next_time) noexcept
-    cdef Py_ssize_t mark_lost(self, uint16_t seq_nr) noexcept
-    cdef void mark_all_lost(self) noexcept
+    cdef Py_ssize_t mark_lost(self, uint16_t seq_nr, LossCause cause) noexcept
+    cdef void mark_all_lost(self, LossCause cause) noexcept
     cdef void forget_selective_acks(self) noexcept
     cdef bytes new_run(
         self, Py_ssize_t count, Py_ssize_t segment, Py_ssize_t last, const HeaderFields* header, double now

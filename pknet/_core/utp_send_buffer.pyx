@@ -11,6 +11,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.math cimport INFINITY
 from libc.string cimport memcpy
 
+from pknet._core.utp_log cimport BY_REORDERING, BY_TIME
 from pknet._core.utp_packet cimport (
     EXTENSION_NONE, HEADER_SIZE, ST_DATA, ST_FIN, bare_packet, seq_before, seq_distance, write_header,
 )
@@ -198,13 +199,13 @@ cdef class SendBuffer:
             elif packet.flags & LOST:
                 pass
             elif packet.transmissions == 1 and later >= DUPLICATE_THRESHOLD and not self.reorders:
-                lost += self.mark_lost(seq_nr)
+                lost += self.mark_lost(seq_nr, BY_REORDERING)
             elif packet.sent_at < self.newest_sent_at or (
                 packet.sent_at == self.newest_sent_at and seq_before(seq_nr, self.newest_seq_nr)
             ):
                 overdue = packet.sent_at + self.newest_rtt + reordering
                 if overdue <= now:
-                    lost += self.mark_lost(seq_nr)
+                    lost += self.mark_lost(seq_nr, BY_TIME)
                 else:
                     next_time[0] = min(next_time[0], overdue)
             elif packet.transmissions == 1 and later <= 0:
@@ -213,7 +214,7 @@ cdef class SendBuffer:
             seq_nr += 1
         return lost
 
-    cdef Py_ssize_t mark_lost(self, uint16_t seq_nr) noexcept:
+    cdef Py_ssize_t mark_lost(self, uint16_t seq_nr, LossCause cause) noexcept:
         """Take a packet for lost; return 1, or 0 if it has arrived or was taken for lost before."""
         cdef SentPacket* packet = self.packet(seq_nr)
         if packet.flags & (SACKED | LOST):
@@ -224,9 +225,12 @@ cdef class SendBuffer:
         self.lost_count += 1
         self.newest_lost_at = max(self.newest_lost_at, packet.sent_at)
         self.in_flight_bytes -= packet.size
+        self.losses[<int> cause] += 1
+        if self.log is not None:
+            self.log.packet_lost(seq_nr, packet.size, cause)
         return 1
 
-    cdef void mark_all_lost(self) noexcept:
+    cdef void mark_all_lost(self, LossCause cause) noexcept:
         """Take all that has not arrived for lost, as after a timeout."""
         cdef uint16_t seq_nr = self.first
         if self.outstanding() and self.packet(self.first).flags & SACKED:
@@ -234,7 +238,7 @@ cdef class SendBuffer:
             # 2018 section 8 has the same rule).
             self.forget_selective_acks()
         while seq_nr != self.next:
-            self.mark_lost(seq_nr)
+            self.mark_lost(seq_nr, cause)
             seq_nr += 1
 
     cdef void forget_selective_acks(self) noexcept:

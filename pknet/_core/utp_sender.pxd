@@ -47,6 +47,9 @@ cdef class Sender:
     cdef unsigned long long bytes_sent
     cdef unsigned long long packets_retransmitted
     cdef unsigned long long timeouts
+    cdef unsigned long long peer_window_closures
+    # Bytes a second at which the path delivered last; 0 before that is known.
+    cdef double delivery_rate
 
     cdef bint start(self, uint16_t seq_nr, uint32_t peer_window) except False
     cdef bint take_path(self, Py_ssize_t max_datagram) except False

@@ -8,6 +8,7 @@ from libc.math cimport INFINITY
 
 from pknet._core.utp_congestion cimport AckSample
 from pknet._core.utp_controllers cimport make_controller
+from pknet._core.utp_log cimport BY_PATH, BY_REORDERING, BY_TAIL_PROBE, BY_TIMEOUT, BY_WINDOW
 from pknet._core.utp_packet cimport HEADER_SIZE, ST_STATE, seq_before
 from pknet._core.utp_timers cimport GIVE_UP, PACE, PROBE, REORDERING, RETRANSMIT, TAIL
 
@@ -63,7 +64,7 @@ cdef class Sender:
         self.reacted_at = -INFINITY
         self.timers.at[RETRANSMIT] = self.timers.at[REORDERING] = self.timers.at[TAIL] = INFINITY
         if self.buffer.outstanding():
-            self.buffer.mark_all_lost()
+            self.buffer.mark_all_lost(BY_PATH)
             self.recovering = True
             self.recovery_end = self.buffer.next
         return True
@@ -112,7 +113,7 @@ cdef class Sender:
                 self.recovering = False
         elif self.is_duplicate(packet):
             self.duplicate_acks += 1
-            if self.duplicate_acks == DUPLICATE_ACKS and buffer.mark_lost(buffer.first) and (
+            if self.duplicate_acks == DUPLICATE_ACKS and buffer.mark_lost(buffer.first, BY_REORDERING) and (
                 buffer.newest_lost_at >= self.reacted_at
             ):
                 self.react_to_loss(now)
@@ -133,6 +134,8 @@ cdef class Sender:
             sample.delay = packet.timestamp_difference
             sample.has_delay = sample.delay != NO_SAMPLE and sample.delay != NO_SAMPLE_EITHER
             sample.rate = result.rate
+            if result.rate > 0:
+                self.delivery_rate = result.rate
             sample.rate_is_low = result.rate_is_low
             sample.new_round = result.delivered_before >= self.round_end
             if sample.new_round:
@@ -158,6 +161,8 @@ cdef class Sender:
     cdef void take_window(self, const PacketHeader* packet) noexcept:
         """Take the window of the newest acknowledgement."""
         if packet.wnd_size == 0:
+            if self.peer_window:
+                self.peer_window_closures += 1
             if self.patient:
                 # It answers, it only has no room: not the silence that ends a connection.
                 self.timers.at[GIVE_UP] = INFINITY
@@ -165,7 +170,7 @@ cdef class Sender:
             self.rtt.backoff = 0
             if self.buffer.outstanding():
                 # What probed the shut window was thrown away.
-                self.buffer.mark_all_lost()
+                self.buffer.mark_all_lost(BY_WINDOW)
                 self.timers.at[RETRANSMIT] = INFINITY
         self.peer_window = packet.wnd_size
         self.peer_window_most = max(self.peer_window_most, packet.wnd_size)
@@ -346,7 +351,7 @@ cdef class Sender:
 
     cdef void on_retransmission_timeout(self, double now) noexcept:
         """Send again all that is not acknowledged (RFC 6298 section 5.4 and what follows)."""
-        self.buffer.mark_all_lost()
+        self.buffer.mark_all_lost(BY_TIMEOUT)
         if self.peer_window and self.rtt.backoff == 0:
             self.congestion.on_timeout(now)
         self.recovering = True
@@ -362,7 +367,7 @@ cdef class Sender:
     cdef void on_tail_timeout(self) noexcept:
         """Send the last packet again, to be told what is lost before it (RFC 8985 section 7.3)."""
         self.timers.at[TAIL] = INFINITY
-        if self.buffer.mark_lost(self.buffer.next - 1):
+        if self.buffer.mark_lost(self.buffer.next - 1, BY_TAIL_PROBE):
             self.resend_now = self.tail_probed = True
             self.tail_end = self.buffer.next
             self.timers.at[RETRANSMIT] = INFINITY

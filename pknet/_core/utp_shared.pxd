@@ -20,6 +20,10 @@ cdef class Shared:
     cdef list finished
     # Incoming connections that are not proven, the oldest first (keys; the values are None).
     cdef dict half_open
+    # What logs of connections are to be told: (EventLog, time, name, data).
+    cdef list records
+    # What opens the log of a new connection, or None.
+    cdef object open_log
 
     cdef bint advance(self, double now) except False
     cdef bint tell(self, event) except False

@@ -20,6 +20,8 @@ cdef class Shared:
         self.unsettled = []
         self.finished = []
         self.half_open = {}
+        self.records = []
+        self.open_log = config.open_log
 
     cdef bint advance(self, double now) except False:
         """Move time to `now`; it never goes back, whatever the caller's clock says.

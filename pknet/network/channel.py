@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pknet.network.stream import NodeStream
-    from pknet.utp import UtpEvent
+    from pknet.utp import UtpEvent, UtpStats
 
 __all__ = ["Channel", "RendezvousClient"]
 
@@ -94,6 +94,10 @@ class Channel:
     def abort(self, now: float) -> None:
         """Close the channel."""
         self.close(now)
+
+    def stats(self) -> UtpStats | None:
+        """Return the figures of the uTP connection to the rendezvous node."""
+        return self._client.stream.stats()
 
     # What the client calls.
 

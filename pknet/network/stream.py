@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Hashable
 
     from pknet.network.identity import Identity, NodeId
-    from pknet.utp import UtpConnection, UtpEvent
+    from pknet.utp import UtpConnection, UtpEvent, UtpStats
 
 __all__ = ["ADMISSION_CONTEXT", "NodeStream", "SecureConnection", "StreamOwner"]
 
@@ -323,6 +323,10 @@ class NodeStream:
     def abort(self, now: float) -> None:
         """End the stream at once; what was not delivered is lost."""
         self._end(CloseReason.ABORTED, now)
+
+    def stats(self) -> UtpStats | None:
+        """Return the figures of the uTP connection beneath, None while it is not known which one that is."""
+        return None if self.secure is None else self.secure.connection.stats()
 
     # What the node calls.
 

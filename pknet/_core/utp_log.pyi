@@ -1,0 +1,3 @@
+TRIGGERS: tuple[str, ...]
+
+class EventLog: ...
