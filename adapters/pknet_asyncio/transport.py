@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from pknet.machine import ByteStream
     from pknet.network import NodeStream
+    from pknet.utp import UtpStats
     from pknet_asyncio.driver import Driver
 
 __all__ = ["StreamTransport"]
@@ -86,6 +87,10 @@ class StreamTransport(_FlowControlMixin):
         if self._ended is not None:
             return self._ended.undelivered + self._backlog_size
         return self.stream.unacknowledged + self._backlog_size
+
+    def stats(self) -> UtpStats | None:
+        """Return the figures of the uTP connection beneath; they stay when it is over."""
+        return self.stream.stats()
 
     def __repr__(self) -> str:
         return f"<StreamTransport of {self.stream!r}>"
@@ -213,9 +218,11 @@ class StreamTransport(_FlowControlMixin):
     # asyncio.BaseTransport and asyncio.ReadTransport.
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return "peername" or "sockname" as (host, port), or "node_id" for a stream to a node."""
+        """Return "peername", "sockname" as (host, port), "node_id" on a stream to a node, or "utp_stats"."""
         if name == "peername":
             return self.stream.remote
+        if name == "utp_stats":
+            return self.stats()
         return super().get_extra_info(name, default)
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:

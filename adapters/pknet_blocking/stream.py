@@ -14,6 +14,7 @@ from pknet_blocking.socketlike import SocketLike
 if TYPE_CHECKING:
     from pknet.machine import ByteStream
     from pknet.network import NodeId
+    from pknet.utp import UtpStats
     from pknet_blocking.connection import Connection
 
     Buffer = bytes | bytearray | memoryview
@@ -53,6 +54,11 @@ class Stream(SocketLike):
         """How many of the bytes that were sent are not known to have arrived."""
         with self._connection.changed:
             return self._connection.undelivered
+
+    def stats(self) -> UtpStats | None:
+        """Return the figures of the uTP connection beneath; they stay when it is over."""
+        with self._connection.changed:
+            return self.stream.stats()
 
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
         """Return at most `bufsize` bytes as soon as there are any; b"" at the end of the stream."""

@@ -26,6 +26,7 @@ from pknet.network import (
 )
 from pknet_io.interfaces import local_addresses
 from pknet_io.names import resolve_all
+from pknet_io.qlog import QlogDirectory
 from pknet_io.udp import UdpSocket
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ class NetworkOptions:
     node id; the initiator has to speak first, and not as TLS does (16 03). `introduces`: whether this node is
     a rendezvous for others; then `alternate_port` (None: none) answers STUN too, and tells others how their
     NAT maps. `stop_timeout`: how many seconds `stop` gives to what is not delivered yet. `utp`: settings of
-    the uTP connections (pknet.utp.UtpConfig), None for those of a node.
+    the uTP connections (pknet.utp.UtpConfig), None for those of a node. `qlog`: a folder for a log of each
+    connection.
     """
 
     host: str = "0.0.0.0"
@@ -101,6 +103,7 @@ class NetworkOptions:
     alternate_port: int | None = None
     stop_timeout: float = 10.0
     utp: UtpConfig | None = None
+    qlog: str | os.PathLike[str] | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -237,7 +240,10 @@ class NetworkBase:
             alternate_port=options.alternate_port,
             utp=options.utp,
         )
-        return Node(self.identity, os.urandom, config)
+        node = Node(self.identity, os.urandom, config)
+        if options.qlog is not None:
+            node.utp.open_log = QlogDirectory(options.qlog)
+        return node
 
     def _handle_node_event(self, event: Any) -> None:
         """Take an event that is not of a stream and needs no waiting."""
@@ -282,6 +288,8 @@ class NetworkBase:
         """Tell each peer that a connection is over which has not ended by itself."""
         for connection in node.utp.connections:
             connection.abort(self._driver.now)
+            # What lingers has nothing more to tell.
+            connection.log = None
 
     def _open_socket(self, number: int, port: int) -> None:
         node, now = self._running(), self._driver.now

@@ -82,6 +82,9 @@ class Stream(Protocol):
     async def abort(self) -> None:
         """End it at once."""
 
+    def stats(self) -> Any:
+        """The figures of the uTP connection beneath."""
+
 
 class Server(Protocol):
     """A uTP server of either adapter."""
@@ -269,6 +272,11 @@ class AsyncioStream:
     async def abort(self) -> None:
         self.writer.transport.abort()
 
+    def stats(self) -> Any:
+        stats = self.writer.get_extra_info("utp_stats")
+        assert stats == self.writer.transport.stats()  # type: ignore[attr-defined]
+        return stats
+
 
 class AsyncioServer:
     """A UtpServer."""
@@ -378,6 +386,9 @@ class BlockingStream:
 
     async def abort(self) -> None:
         await self._call(self.raw.abort)
+
+    def stats(self) -> Any:
+        return self.raw.stats()
 
 
 class BlockingServer:

@@ -15,9 +15,12 @@ from pknet.errors import PknetError
 from pknet.nat import Mapping
 from pknet.network import Identity, NodeInfo, RendezvousInfo
 from pknet.utp import UtpConfig
+from pknet_io import read_qlog
 from tests.adapters.harness import digest, echo, read_all, until
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.adapters.harness import Adapter, Stream
 
 pytestmark = pytest.mark.timeout(30)
@@ -396,3 +399,41 @@ async def test_close_waits_for_delivery_and_not_for_the_peers_program(adapter: A
             await stream.close()
             assert await taken == b"all of it"
             may_end.set()
+
+
+async def test_a_stream_to_a_node_has_the_figures_of_the_connection_beneath(adapter: Adapter) -> None:
+    async with adapter.network(handler=echo) as server:
+        async with adapter.network(adapter.nodes_for(adapter.info_of(server))) as client:
+            stream = await adapter.open(client, server.node_id)
+            await stream.write(bytes(50_000))
+            await stream.finish()
+            assert len(await read_all(stream)) == 50_000
+            # TLS adds to it.
+            assert 50_000 < stream.stats().bytes_sent < 60_000
+            await stream.close()
+
+
+async def test_a_network_keeps_a_log_of_each_connection_that_is_whole_when_it_has_stopped(
+    adapter: Adapter, tmp_path: Path
+) -> None:
+    async with adapter.network(handler=echo, qlog=tmp_path / "server") as server:
+        info = adapter.info_of(server)
+        async with adapter.network(adapter.nodes_for(info), qlog=tmp_path / "client") as client:
+            stream = await adapter.open(client, server.node_id)
+            await stream.write(b"logged")
+            await stream.close()
+    for folder in (tmp_path / "server", tmp_path / "client"):
+        (log,) = folder.iterdir()
+        events = read_qlog(log)
+        assert events[0].name == "utp:parameters_set"
+        assert events[-1].name == "utp:log_ended"
+
+
+async def test_a_folder_for_logs_that_can_not_be_made_is_told_at_the_start(
+    adapter: Adapter, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    network = adapter.make_network(qlog=tmp_path / "file")
+    with pytest.raises(FileExistsError):
+        await adapter.call(network.start)
+    assert not network.is_started

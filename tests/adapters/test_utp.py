@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pknet.utp import UtpConfig
+from pknet_io import QlogDirectory, QlogEvent, read_qlog
 from tests.adapters.harness import digest, echo, open_sockets, read_all, serve_nobody, until
 from tests.adapters.silent_peer import silent_peer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.adapters.harness import Adapter, Stream
 
 pytestmark = pytest.mark.timeout(30)
@@ -285,3 +288,36 @@ async def test_a_name_where_nobody_answers_is_given_up_as_one_address_is(adapter
         impatient = UtpConfig(connect_timeout=0.5)
         with pytest.raises(TimeoutError, match="does not answer"):
             await adapter.connect(("both.example", deaf.getsockname()[1]), impatient)
+
+
+async def test_the_figures_of_a_stream_are_those_of_its_connection(adapter: Adapter) -> None:
+    async with adapter.serve(echo) as server:
+        stream = await adapter.connect(server.address, UtpConfig(congestion_control="cubic"))
+        await stream.write(bytes(200_000))
+        await stream.finish()
+        assert len(await read_all(stream)) == 200_000
+        await stream.close()
+        stats = stream.stats()
+        assert (stats.bytes_sent, stats.bytes_received) == (200_000, 200_000)
+        assert (stats.state, stats.congestion_control) == ("CLOSED", "cubic")
+
+
+async def test_both_ends_keep_a_log_if_that_is_wanted(adapter: Adapter, tmp_path: Path) -> None:
+    config = UtpConfig(open_log=QlogDirectory(tmp_path))
+    async with adapter.serve(echo, config=config) as server:
+        stream = await adapter.connect(server.address, config)
+        await stream.write(b"there and back")
+        await stream.finish()
+        assert await read_all(stream) == b"there and back"
+        await stream.close()
+        # The sockets go on answering for connections that have just ended; the logs end with that.
+        await until(lambda: len(ended_logs(tmp_path)) == 2)
+    for events in ended_logs(tmp_path):
+        sent = [event.data for event in events if event.name == "utp:packet_sent"]
+        assert sum(data["size"] for data in sent if "retransmission" not in data) == len(b"there and back")
+
+
+def ended_logs(folder: Path) -> list[list[QlogEvent]]:
+    """Return what the logs say that have come to an end."""
+    logs = [read_qlog(path) for path in folder.iterdir() if path.stat().st_size]
+    return [events for events in logs if events[-1].name == "utp:log_ended"]
