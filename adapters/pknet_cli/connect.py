@@ -11,7 +11,7 @@ import click
 from pknet_asyncio import Network, NetworkOptions, RendezvousNodes
 from pknet_cli.keys import load_or_make_key
 from pknet_cli.output import say
-from pknet_cli.parameters import ADDRESS, TICKET, format_address
+from pknet_cli.parameters import ADDRESS, TICKET, format_address, qlog_option
 from pknet_cli.running import run_until_stopped
 
 if TYPE_CHECKING:
@@ -33,13 +33,17 @@ __all__ = ["connect"]
     type=click.Path(dir_okay=False, path_type=Path),
     help="File with a private key (default: a new key).",
 )
-def connect(ticket: Ticket, listen: tuple[str, int], udp: tuple[str, int], key: Path | None) -> None:
+@qlog_option
+def connect(
+    ticket: Ticket, listen: tuple[str, int], udp: tuple[str, int], key: Path | None, qlog: Path | None
+) -> None:
     """Forward a local TCP port to the service that TICKET leads to.
 
     Prints the address that is listened on, once the node has been reached.
     """
     nodes = RendezvousNodes(None if key is None else load_or_make_key(key), nodes=[ticket.to_node_info()])
-    run_until_stopped(lambda stop: _connect(Network(nodes, NetworkOptions(*udp)), ticket, listen, stop))
+    network = Network(nodes, NetworkOptions(*udp, qlog=qlog))
+    run_until_stopped(lambda stop: _connect(network, ticket, listen, stop))
 
 
 async def _connect(network: Network, ticket: Ticket, listen: tuple[str, int], stop: asyncio.Event) -> None:

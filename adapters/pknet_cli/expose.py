@@ -10,7 +10,7 @@ import click
 from pknet_asyncio import Network, NetworkOptions, RendezvousNodes
 from pknet_cli.keys import default_key_path, load_or_make_key, load_or_make_secret
 from pknet_cli.output import say
-from pknet_cli.parameters import ADDRESS, RENDEZVOUS, format_address
+from pknet_cli.parameters import ADDRESS, RENDEZVOUS, format_address, qlog_option
 from pknet_cli.running import run_until_stopped
 from pknet_io.network import DEFAULT_PORT
 
@@ -39,6 +39,7 @@ PATIENCE = 5.0
 )
 @click.option("--admit", multiple=True, metavar="NODE_ID", help="Node that may come in without the ticket.")
 @click.option("--new-ticket", is_flag=True, help="Make a new ticket; the old one admits nobody any more.")
+@qlog_option
 def expose(
     service: tuple[str, int],
     rendezvous: tuple[RendezvousInfo, ...],
@@ -46,6 +47,7 @@ def expose(
     key: Path | None,
     admit: tuple[str, ...],
     new_ticket: bool,
+    qlog: Path | None,
 ) -> None:
     """Make the TCP service at HOST:PORT reachable, and print the ticket that `pknet connect` takes.
 
@@ -56,7 +58,7 @@ def expose(
     private_key = load_or_make_key(key_path)
     secret = load_or_make_secret(key_path.with_suffix(".ticket"), new=new_ticket)
     admitted = frozenset(admit)
-    options = NetworkOptions(*listen, service=service, admit=lambda node_id: node_id in admitted)
+    options = NetworkOptions(*listen, service=service, admit=lambda node_id: node_id in admitted, qlog=qlog)
     network = Network(RendezvousNodes(private_key, rendezvous=rendezvous), options)
     run_until_stopped(lambda stop: _expose(network, service, rendezvous, secret, stop))
 

@@ -11,6 +11,7 @@ import pknet
 from pknet_cli.connect import connect
 from pknet_cli.expose import expose
 from pknet_cli.output import console
+from pknet_cli.plot import plot
 from pknet_cli.serve import serve
 from pknet_cli.stun import stun
 
@@ -37,3 +38,4 @@ main.add_command(serve)
 main.add_command(expose)
 main.add_command(connect)
 main.add_command(stun)
+main.add_command(plot)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,7 +10,7 @@ import click
 from pknet.errors import PknetError
 from pknet.network import RendezvousInfo, Ticket, TicketError, parse_node_id
 
-__all__ = ["ADDRESS", "RENDEZVOUS", "TICKET", "AddressType", "format_address"]
+__all__ = ["ADDRESS", "RENDEZVOUS", "TICKET", "AddressType", "format_address", "qlog_option"]
 
 
 def format_address(address: tuple[str, int]) -> str:
@@ -86,3 +87,10 @@ class TicketType(click.ParamType):
 ADDRESS = AddressType()
 RENDEZVOUS = RendezvousType()
 TICKET = TicketType()
+
+qlog_option = click.option(
+    "--qlog",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Write a log of each uTP connection into this folder, for `pknet plot`.",
+)

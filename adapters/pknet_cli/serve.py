@@ -10,7 +10,7 @@ import click
 from pknet_asyncio import Network, NetworkOptions, RendezvousNodes
 from pknet_cli.keys import default_key_path, load_or_make_key
 from pknet_cli.output import say
-from pknet_cli.parameters import ADDRESS, format_address
+from pknet_cli.parameters import ADDRESS, format_address, qlog_option
 from pknet_cli.running import run_until_stopped
 from pknet_io.network import DEFAULT_PORT
 
@@ -30,12 +30,14 @@ __all__ = ["serve"]
 @click.option(
     "--no-alternate", is_flag=True, help="Do without: others can't tell then how their NAT maps ports."
 )
+@qlog_option
 def serve(
     listen: tuple[str, int],
     public: str | None,
     key: Path | None,
     alternate_port: int | None,
     no_alternate: bool,
+    qlog: Path | None,
 ) -> None:
     """Introduce nodes to each other, and tell them their public address (STUN).
 
@@ -45,7 +47,7 @@ def serve(
         alternate_port = listen[1] + 1 if 0 < listen[1] < 65535 else 0
     nodes = RendezvousNodes(load_or_make_key(key or default_key_path("serve")))
     options = NetworkOptions(
-        *listen, introduces=True, alternate_port=None if no_alternate else alternate_port
+        *listen, introduces=True, alternate_port=None if no_alternate else alternate_port, qlog=qlog
     )
     run_until_stopped(lambda stop: _serve(Network(nodes, options), public, stop))
 

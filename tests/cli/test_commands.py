@@ -87,6 +87,18 @@ def test_a_node_that_is_reachable_needs_no_server(keys: Path) -> None:
         assert "at its own address" in connector.error
 
 
+def test_the_commands_write_logs_that_can_be_drawn(keys: Path) -> None:
+    expose = ["--listen", "127.0.0.1:0", "--key", f"{keys}/expose.key", "--qlog", f"{keys}/there"]
+    with service() as address, running("expose", address, *expose) as exposer:
+        ticket = exposer.line()
+        connect = ["connect", ticket, "--udp", "127.0.0.1:0", "--qlog", f"{keys}/here"]
+        with running(*connect) as connector:
+            assert ask(connector.line(), b"x") == answer_to(b"x")
+    for folder in (keys / "there", keys / "here"):
+        largest = max(folder.glob("*.sqlog"), key=lambda path: path.stat().st_size)
+        assert run("plot", str(largest)).stdout == f"{largest.with_suffix('.svg')}\n"
+
+
 def test_the_ticket_stays_the_same_until_a_new_one_is_wanted(keys: Path) -> None:
     def ticket_of(*more: str) -> Ticket:
         expose = ["expose", "127.0.0.1:9", "--listen", "127.0.0.1:0", "--key", f"{keys}/expose.key", *more]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pknet_io import read_qlog
 from tests.docs.pages import ROOT
 
 PATIENCE = 60.0
@@ -52,3 +53,12 @@ def test_a_file_is_sent_whole(tmp_path: Path) -> None:
 )
 def test_two_nodes_meet_in_virtual_time_or_say_why_not(nats: str, outcome: str) -> None:
     assert outcome in run(example("virtual_time", *nats.split()))
+
+
+def test_a_flow_leaves_a_log_that_can_be_read(tmp_path: Path) -> None:
+    for controller in ("cubic", "ledbat"):
+        printed = run(example("log_flow", str(tmp_path / "log"), controller))
+        assert printed.startswith("1500000 bytes in ")
+        events = read_qlog(tmp_path / "log")
+        assert events[0].data["congestion_control"] == controller
+        assert events[-1].name == "utp:log_ended"
