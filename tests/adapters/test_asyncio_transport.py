@@ -193,16 +193,18 @@ async def test_a_handler_that_is_no_coroutine_function_may_go_on_later(adapter: 
 
 
 async def test_a_connection_outlives_its_handler(adapter: AsyncioAdapter) -> None:
-    returned = asyncio.Event()
+    handling: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     async def forget(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        returned.set()
+        handling.set_result(asyncio.current_task())
 
     async with await pknet_asyncio.start_utp_server(forget, "127.0.0.1") as server:
         _, writer = await pknet_asyncio.open_utp_connection(*server.address)
-        await returned.wait()
+        await (await handling)
+        await asyncio.sleep(0)
         gc.collect()
-        assert len(server.connections) == 1
+        (transport,) = server.connections
+        assert not transport.is_closing()
         server.close_clients()
         writer.close()
         await writer.wait_closed()
