@@ -111,10 +111,14 @@ def test_an_answer_is_read_to_its_end_though_the_connection_is_closed_by_then(
         assert response.read() == PAGE
 
 
-def test_a_server_that_is_too_slow_is_a_timeout(connection: HTTPConnection) -> None:
+def test_an_answer_that_is_late_is_a_timeout(connection: HTTPConnection) -> None:
     connection.sock.settimeout(0.05)
     connection.putrequest("POST", "/")
     connection.putheader("Content-Length", "1")
     connection.endheaders()
     with pytest.raises(TimeoutError):
         connection.getresponse()
+    connection.sock.settimeout(None)
+    connection.send(b"x")
+    with connection.getresponse() as response:
+        assert response.read().decode() == hashlib.sha256(b"x").hexdigest()
