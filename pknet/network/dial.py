@@ -53,6 +53,8 @@ class Dial:
         self.direct_deadline: float | None = None
         """Until when it is worth waiting for addresses alone."""
         self.is_path_tried = False
+        self.is_dialled = False
+        """Whether any of the node's own addresses was of a kind that can be tried."""
 
     @property
     def is_over(self) -> bool:
@@ -93,7 +95,8 @@ class Dial:
         if self.info.addresses:
             tried = ", ".join(f"{host} port {port}" for host, port in self.info.addresses[:4])
             more = len(self.info.addresses) - 4
-            answer = self.stream.failure or "no answer"
+            silence = "no answer" if self.is_dialled else "no address of a kind that this node can reach"
+            answer = self.stream.failure or silence
             also = f" and {more} more" if more > 0 else ""
             reasons.append(f"not reached at its own addresses ({tried}{also}): {answer}")
         if last:
@@ -155,8 +158,10 @@ class Dials:
         """Try every address, and begin a meeting."""
         dial.begins = None
         dial.direct_deadline = now + DIRECT_PATIENCE
+        tried = dial.stream.attempts_left
         for address in dial.info.addresses:
             self._host.dial(dial.stream, address, None)
+        dial.is_dialled = dial.stream.attempts_left > tried
         dial.meeting = self._host.meetings.begin(dial.info.node_id, dial.info.secret, now)
 
     def _end(self, dial: Dial, failure: str, now: float) -> None:

@@ -44,9 +44,10 @@ class Meeting:
 class Host:
     """A node as its dials see it."""
 
-    def __init__(self, *addresses: tuple[str, int], path: Any = None) -> None:
+    def __init__(self, *addresses: tuple[str, int], path: Any = None, can_dial: bool = True) -> None:
         self.now = 10.0
         self.path = path
+        self.can_dial = can_dial
         self.dialled: list[Any] = []
         self.begun: list[Meeting] = []
         self.cancelled: list[Meeting] = []
@@ -60,8 +61,9 @@ class Host:
         return self.path
 
     def dial(self, stream: Any, remote: Any, local: Any) -> None:
-        self.dialled.append((remote, local))
-        stream.attempts_left += 1
+        if self.can_dial:
+            self.dialled.append((remote, local))
+            stream.attempts_left += 1
 
     def begin(self, peer: NodeId, secret: bytes, now: float) -> Any:
         self.begun.append(Meeting())
@@ -157,6 +159,16 @@ def test_addresses_that_have_all_failed_are_not_waited_for() -> None:
     host.dials.work(host.now)
     assert host.stream.failure == (
         "no rendezvous; not reached at its own addresses (10.0.0.9 port 1315): refused by the peer"
+    )
+
+
+def test_addresses_that_nothing_can_be_sent_to_are_not_said_to_be_silent() -> None:
+    host = Host(("::1", 1315), can_dial=False)
+    host.begun[0].end(failure="no rendezvous")
+    host.dials.work(host.now)
+    assert host.stream.failure == (
+        "no rendezvous; not reached at its own addresses (::1 port 1315):"
+        " no address of a kind that this node can reach"
     )
 
 
