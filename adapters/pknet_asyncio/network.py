@@ -22,6 +22,7 @@ from pknet_asyncio.pipe import Pipe
 from pknet_asyncio.reader import StreamReader
 from pknet_asyncio.signalling import Signalling
 from pknet_asyncio.transport import StreamTransport
+from pknet_io.errors import system_words
 from pknet_io.network import (
     LOOK_UP_RETRY,
     PARTING_TIME,
@@ -301,7 +302,8 @@ class Network(NetworkBase):
             async with asyncio.timeout(CONNECT_TIMEOUT):
                 await self._driver.loop.create_connection(lambda: pipe.tcp_end, *service)
         except OSError as error:
-            self.logger.warning("the local service %s port %d does not answer: %s", *service, error)
+            why = system_words(error)
+            self.logger.warning("the local service %s port %d does not answer: %s", *service, why)
             pipe.reset()
 
     def _forward(self, forwarder: Forwarder) -> asyncio.Protocol:
@@ -324,8 +326,9 @@ class Network(NetworkBase):
     async def _register(self, node: Node, rendezvous: RendezvousInfo) -> None:
         """Look up a rendezvous node's addresses, and stay registered with it from then on."""
         resolved = await asyncio.to_thread(resolve_rendezvous, rendezvous)
+        if rendezvous.addresses and not resolved.addresses:
+            self.logger.warning("rendezvous node %s: no address is found yet", rendezvous.node_id)
         while rendezvous.addresses and not resolved.addresses:
-            self.logger.warning("rendezvous node %s: no address is found", rendezvous.node_id)
             await asyncio.sleep(LOOK_UP_RETRY)
             resolved = await asyncio.to_thread(resolve_rendezvous, rendezvous)
         node.register(resolved, self._driver.now)
@@ -397,7 +400,7 @@ class Network(NetworkBase):
             self._undelivered.append((transport.get_extra_info("node_id"), transport.undelivered))
 
     def _add_pipe(self, node_id: NodeId | None, tcp_address: tuple[str, int]) -> Pipe:
-        pipe = Pipe(PipeRecord(node_id, tcp_address), self._pipes.discard)
+        pipe = Pipe(PipeRecord(node_id, tcp_address), self._forget_pipe)
         self._pipes.add(pipe)
         return pipe
 

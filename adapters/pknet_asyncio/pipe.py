@@ -38,6 +38,12 @@ class Pipe:
         record.close = self.reset
 
     @property
+    def node_stream(self) -> NodeStream | None:
+        """The stream that is joined, None if it never opened."""
+        transport = cast("StreamTransport | None", self.node_end.transport)
+        return None if transport is None else cast("NodeStream", transport.stream)
+
+    @property
     def unpassed(self) -> int:
         """Bytes that came from the node and that the TCP side has not taken yet."""
         transport = self.tcp_end.transport
@@ -93,7 +99,7 @@ class Pipe:
 
     @property
     def _node_stream(self) -> NodeStream:
-        return cast("NodeStream", cast("StreamTransport", self.node_end.transport).stream)
+        return cast("NodeStream", self.node_stream)
 
     def reset(self) -> None:
         """Break both sides at once; what is under way is lost."""

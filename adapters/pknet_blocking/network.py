@@ -26,6 +26,7 @@ from pknet_blocking.forwarder import Forwarder
 from pknet_blocking.pipe import Pipe
 from pknet_blocking.signalling import Signalling
 from pknet_blocking.stream import Stream
+from pknet_io.errors import system_words
 from pknet_io.network import (
     LOOK_UP_RETRY,
     PARTING_TIME,
@@ -307,7 +308,8 @@ class Network(NetworkBase):
         try:
             tcp = sockets.create_connection(service, CONNECT_TIMEOUT)
         except OSError as error:
-            self.logger.warning("the local service %s port %d does not answer: %s", *service, error)
+            why = system_words(error)
+            self.logger.warning("the local service %s port %d does not answer: %s", *service, why)
             connection.abort()
         else:
             self._join(driver, connection, tcp, service)
@@ -342,8 +344,9 @@ class Network(NetworkBase):
     def _register(self, node: Node, driver: Driver, rendezvous: RendezvousInfo) -> None:
         """Look up a rendezvous node's addresses, and stay registered with it from then on."""
         resolved = resolve_rendezvous(rendezvous)
+        if rendezvous.addresses and not resolved.addresses:
+            self.logger.warning("rendezvous node %s: no address is found yet", rendezvous.node_id)
         while rendezvous.addresses and not resolved.addresses:
-            self.logger.warning("rendezvous node %s: no address is found", rendezvous.node_id)
             if self._stopping.wait(LOOK_UP_RETRY):
                 return
             resolved = resolve_rendezvous(rendezvous)
@@ -406,7 +409,7 @@ class Network(NetworkBase):
             self._note_undelivered(connection.node_id, connection.undelivered)
 
     def _on_over(self, pipe: Pipe) -> None:
-        self._pipes.discard(pipe)
+        self._forget_pipe(pipe)
         if self._stopping.is_set():
             self._note_undelivered(pipe.record.node_id, pipe.undelivered)
 

@@ -65,9 +65,14 @@ class Pipe:
         connection.on_change = self._advance
 
     @property
+    def node_stream(self) -> NodeStream:
+        """The stream that is joined."""
+        return cast("NodeStream", self.connection.stream)
+
+    @property
     def unpassed(self) -> int:
         """Bytes that came from the node and that the TCP side has not taken yet."""
-        count = len(self._to_tcp) + min(self._owed, self._node_stream.unread)
+        count = len(self._to_tcp) + min(self._owed, self.node_stream.unread)
         if self._is_closing and not self._node_is_finished and not self._tcp_is_closed:
             # It will be reset.
             count += unsent(self._tcp)
@@ -91,7 +96,7 @@ class Pipe:
         with self._driver.lock:
             if not self._is_closing:
                 self._is_closing = True
-                self._owed = self._node_stream.unread
+                self._owed = self.node_stream.unread
                 self._advance()
 
     def reset(self) -> None:
@@ -198,12 +203,8 @@ class Pipe:
         """Return whether more is taken from the node."""
         if self._node_is_finished:
             return False
-        stream = self._node_stream
+        stream = self.node_stream
         return not self._is_closing or (self._owed > 0 and stream.unread > 0) or stream.at_eof
-
-    @property
-    def _node_stream(self) -> NodeStream:
-        return cast("NodeStream", self.connection.stream)
 
     def _watch(self) -> None:
         """Have the driver wait for what the TCP socket is to be used for next."""

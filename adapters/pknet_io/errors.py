@@ -1,10 +1,13 @@
-"""Why a stream ended, as the exception that the program would get from a TCP socket."""
+"""Why a stream ended, as the exception that the program would get from a TCP socket; errors in words."""
 
 from __future__ import annotations
 
+import os
+import socket
+
 from pknet.utp import CloseReason
 
-__all__ = ["connection_error"]
+__all__ = ["connection_error", "system_words"]
 
 
 def connection_error(reason: CloseReason, undelivered: int, *, at_eof: bool = False) -> OSError | None:
@@ -28,3 +31,10 @@ def connection_error(reason: CloseReason, undelivered: int, *, at_eof: bool = Fa
             return ConnectionRefusedError(message)
         case CloseReason.TIMED_OUT:
             return TimeoutError(message)
+
+
+def system_words(error: OSError) -> str:
+    """Return what the system calls an error, without its number or what the library put around it."""
+    if isinstance(error, socket.gaierror) or error.errno is None:
+        return error.strerror or str(error) or "no answer in time"
+    return os.strerror(error.errno)

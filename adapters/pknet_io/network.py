@@ -24,6 +24,8 @@ from pknet.network import (
     SocketWanted,
     Ticket,
 )
+from pknet.utp import CloseReason
+from pknet_io.errors import system_words
 from pknet_io.interfaces import local_addresses
 from pknet_io.names import resolve_all
 from pknet_io.qlog import QlogDirectory
@@ -119,16 +121,15 @@ class PipeRecord:
 
 
 def open_socket(host: str, port: int) -> UdpSocket:
-    """Bind the UDP socket of a network. Raises OSError, in plain words if the port is in use."""
+    """Bind the UDP socket of a network. Raises OSError, in words that name the address."""
     try:
         return UdpSocket.bind(host, port)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            raise OSError(
-                errno.EADDRINUSE,
-                f"UDP port {port} on {host} is in use by another program; choose another port",
-            ) from None
-        raise
+            why = f"UDP port {port} on {host} is in use by another program; choose another port"
+        else:
+            why = f"UDP port {port} on {host} can't be had: {system_words(error)}"
+        raise type(error)(error.errno, why) from None
 
 
 class NetworkBase:
@@ -143,6 +144,8 @@ class NetworkBase:
             raise PknetError(f"the secret of a ticket has {SECRET_SIZE} bytes")
         self._secrets = set(options.secrets)
         self._pipes: set[Any] = set()
+        # Why a rendezvous node is lost, as it was last told.
+        self._lost: dict[NodeId, str] = {}
         self._node: Node | None = None
         self._socket: UdpSocket | None = None
         self._driver: Any = None
@@ -170,13 +173,19 @@ class NetworkBase:
 
     @property
     def local_addresses(self) -> list[Address]:
-        """Where this node is reached on its local network; empty while the network is not started."""
+        """Where this node is reached on its local network; empty while the network is not started.
+
+        IPv6 link-local addresses are left out: they lead nowhere without the number of an interface, which is
+        another one on each machine (RFC 4007 section 6).
+        """
         if self._socket is None:
             return []
         host, port = self._socket.address
         if host not in ("0.0.0.0", "::"):
             return [(host, port)]
-        return [(own, port) for own in local_addresses() if (":" in own) == (":" in host)][:6]
+        loopback = "::1" if ":" in host else "127.0.0.1"
+        own = [own for own in local_addresses() if (":" in own) == (":" in host) and "%" not in own]
+        return [(own, port) for own in own[:6] or [loopback]]
 
     @property
     def public_address(self) -> PublicAddress | None:
@@ -255,9 +264,15 @@ class NetworkBase:
             case PublicAddressChanged(public):
                 self._log(logging.INFO, "seen from outside as %s port %d (%s)", *public.address, public.how)
             case RendezvousRegistered(node_id):
+                self._lost.pop(node_id, None)
                 self._log(logging.INFO, "registered with rendezvous node %s", node_id)
-            case RendezvousLost(node_id, reason, _):
-                self._log(logging.WARNING, "rendezvous node %s: %s", node_id, reason)
+            case RendezvousLost(node_id, reason, retry_at):
+                # It is tried again and again; to hear once what is wrong is enough.
+                is_known = self._lost.get(node_id) == reason
+                if retry_at is not None:
+                    self._lost[node_id] = reason
+                level = logging.INFO if is_known else logging.WARNING
+                self._log(level, "rendezvous node %s: %s", node_id, reason)
 
     def _admits(self, node_id: NodeId) -> bool:
         """Ask the program whether a node may come in; if that goes wrong, it may not."""
@@ -284,6 +299,19 @@ class NetworkBase:
         """Return whether the peer of each connection has ended its side too."""
         return all(connection.state == "CLOSED" for connection in node.utp.connections)
 
+    def _forget_pipe(self, pipe: Any) -> None:
+        """Forget a pipe that is over; say so if the node broke it before it sent anything."""
+        self._pipes.discard(pipe)
+        stream: NodeStream | None = pipe.node_stream
+        if stream is None or not stream.is_initiator or pipe.record.bytes_from_node:
+            return
+        if stream.close_reason is CloseReason.RESET:
+            self._log(
+                logging.WARNING,
+                "node %s broke a forwarded connection before it sent anything; does its service run?",
+                stream.peer,
+            )
+
     def _abandon(self, node: Node) -> None:
         """Tell each peer that a connection is over which has not ended by itself."""
         for connection in node.utp.connections:
@@ -296,7 +324,9 @@ class NetworkBase:
         try:
             udp_socket = UdpSocket.bind(self.options.host, port)
         except OSError as error:
-            self._log(logging.WARNING, "no socket on UDP port %d: %s", port, error)
+            what = f"UDP port {port}, the second one for STUN," if port else "one more UDP socket"
+            lost = "; others can't learn from this node alone how their NAT maps ports" if port else ""
+            self._log(logging.WARNING, "%s can't be had: %s%s", what, system_words(error), lost)
             node.socket_failed(number, str(error), now)
             return
         self._driver.add_socket(udp_socket)

@@ -437,3 +437,53 @@ async def test_a_folder_for_logs_that_can_not_be_made_is_told_at_the_start(
     with pytest.raises(FileExistsError):
         await adapter.call(network.start)
     assert not network.is_started
+
+
+async def test_a_port_that_can_not_be_had_is_told_with_its_address(adapter: Adapter) -> None:
+    network = adapter.make_network(host="192.0.2.1", port=1315)
+    why = os.strerror(errno.EADDRNOTAVAIL)
+    with pytest.raises(OSError, match=f"UDP port 1315 on 192.0.2.1 can't be had: {why}") as caught:
+        await adapter.call(network.start)
+    assert caught.value.errno == errno.EADDRNOTAVAIL
+
+
+async def test_addresses_that_mean_nothing_on_other_machines_are_told_to_nobody(
+    adapter: Adapter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = ["10.0.0.1", "2001:db8::1", "fe80::1%2"]
+    monkeypatch.setattr("pknet_io.network.local_addresses", lambda: own)
+    async with adapter.network(host="::") as network:
+        port = network.address[1]
+        assert network.make_ticket(()).addresses == (("2001:db8::1", port),)
+        own.remove("2001:db8::1")
+        assert network.local_addresses == [("::1", port)]
+
+
+async def test_a_rendezvous_node_that_stays_away_is_warned_of_once(
+    adapter: Adapter, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    async with adapter.network() as other:
+        wrong = RendezvousInfo(Identity(adapter.nodes().private_key()).node_id, (other.address,))
+
+        def told() -> list[str]:
+            return [record.levelname for record in caplog.records if wrong.node_id in record.message]
+
+        async with adapter.network(adapter.nodes(rendezvous=[wrong])):
+            await until(lambda: len(told()) >= 3)
+    assert told()[:3] == ["WARNING", "INFO", "INFO"]
+    assert f"rendezvous node {wrong.node_id}: the peer is node {other.node_id}" in caplog.text
+
+
+async def test_a_second_stun_port_that_is_in_use_is_told_with_what_is_lost(
+    adapter: Adapter, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        async with adapter.network(introduces=True, alternate_port=port):
+            await until(lambda: caplog.records)
+    assert caplog.records[0].message == (
+        f"UDP port {port}, the second one for STUN, can't be had: {os.strerror(errno.EADDRINUSE)};"
+        " others can't learn from this node alone how their NAT maps ports"
+    )

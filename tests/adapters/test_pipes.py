@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import socket
 from typing import TYPE_CHECKING, Any
@@ -210,7 +211,38 @@ async def test_a_service_that_is_not_there_resets_the_stream(
             with pytest.raises(ConnectionResetError):
                 await stream.read()
             await until(lambda: not server.pipes)
-    assert f"the local service 127.0.0.1 port {address[1]} does not answer" in caplog.text
+    why = os.strerror(errno.ECONNREFUSED)
+    assert f"the local service 127.0.0.1 port {address[1]} does not answer: {why}\n" in caplog.text
+
+
+async def test_who_forwards_is_told_when_the_service_behind_the_node_is_not_there(
+    adapter: Adapter, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = closed.getsockname()
+    async with adapter.network(service=address) as server:
+        async with adapter.network(adapter.nodes_for(adapter.info_of(server))) as client:
+            forwarder = await adapter.call(client.forward, server.node_id)
+            reader, writer = await asyncio.open_connection(*forwarder.address)
+            with pytest.raises(ConnectionResetError):
+                await reader.read()
+            writer.close()
+            await until(lambda: not client.pipes)
+    told = f"node {server.node_id} broke a forwarded connection before it sent anything"
+    assert caplog.text.count(told) == 1
+
+
+async def test_a_connection_that_its_own_program_breaks_is_not_laid_to_the_node(
+    adapter: Adapter, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with exposed(adapter, tcp_echo) as (server, client):
+        forwarder = await adapter.call(client.forward, server.node_id)
+        _, writer = await asyncio.open_connection(*forwarder.address)
+        await until(lambda: server.pipes)
+        reset(writer)
+        await until(lambda: not client.pipes and not server.pipes)
+    assert "broke a forwarded connection" not in caplog.text
 
 
 async def test_a_local_port_leads_to_a_service_behind_a_node(adapter: Adapter) -> None:
