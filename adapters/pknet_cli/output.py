@@ -1,14 +1,29 @@
-"""What the command says to a person; results go to standard output by `click.echo`."""
+"""What the command says to a person, and its log; results go to standard output by `click.echo`."""
 
 from __future__ import annotations
 
-from rich.console import Console
+import logging
+from datetime import datetime
 
-__all__ = ["console", "say"]
+import click
 
-console = Console(stderr=True, highlight=False)
+__all__ = ["say", "start_log"]
 
 
 def say(text: str) -> None:
     """Print a line for a person, to standard error."""
-    console.print(text, markup=False, soft_wrap=True)
+    click.echo(text, err=True)
+
+
+def start_log(level: int) -> None:
+    """Write what is logged from this level on to standard error, a line each."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Formatter("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
+
+
+class _Formatter(logging.Formatter):
+    """Gives times as ISO 8601 has them, with the offset from UTC."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802
+        return datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")

@@ -1,16 +1,37 @@
-"""Types of arguments: addresses, rendezvous nodes, tickets."""
+"""Types of arguments: hosts, addresses, node ids, rendezvous nodes, tickets."""
 
 from __future__ import annotations
 
+import ipaddress
+import math
+import re
 from pathlib import Path
 from typing import Any
 
 import click
 
 from pknet.errors import PknetError
-from pknet.network import RendezvousInfo, Ticket, TicketError, parse_node_id
+from pknet.network import NodeId, RendezvousInfo, Ticket, TicketError, parse_node_id
 
-__all__ = ["ADDRESS", "RENDEZVOUS", "TICKET", "AddressType", "format_address", "qlog_option"]
+__all__ = [
+    "ADDRESS",
+    "HOST",
+    "NODE_ID",
+    "PORT",
+    "RENDEZVOUS",
+    "SECONDS",
+    "SERVER",
+    "TICKET",
+    "AddressType",
+    "format_address",
+    "qlog_option",
+]
+
+MAX_PORT = 65535
+MAX_HOST_LENGTH = 253  # RFC 1035 section 2.3.4: 255 octets on the wire are 253 characters
+
+# RFC 1123 section 2.1, and the underscore that some names have.
+_LABEL = re.compile(r"[0-9a-z_]([0-9a-z_-]{0,61}[0-9a-z_])?")
 
 
 def format_address(address: tuple[str, int]) -> str:
@@ -19,13 +40,30 @@ def format_address(address: tuple[str, int]) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+class HostType(click.ParamType):
+    """A host that others can use: its name, or its IP address."""
+
+    name = "HOST"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the name in lower case, an IPv6 address without brackets."""
+        try:
+            host = _to_host(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is no host name and no IP address", param, ctx)
+        if "%" in host:
+            self.fail(f"{value!r}: the interface behind % means nothing on other machines", param, ctx)
+        return host
+
+
 class AddressType(click.ParamType):
     """HOST:PORT, an IPv6 host in brackets; the port may be left out where there is a default."""
 
     name = "HOST:PORT"
 
-    def __init__(self, default_port: int | None = None) -> None:
+    def __init__(self, default_port: int | None = None, *, lowest_port: int = 1) -> None:
         self.default_port = default_port
+        self.lowest_port = lowest_port
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -35,17 +73,34 @@ class AddressType(click.ParamType):
             return value
         text = str(value)
         host, separator, port = text.rpartition(":")
-        if text.startswith("[") and text.endswith("]"):
-            host, separator, port = text, "", ""
-        elif not separator:
+        if text.endswith("]") or not separator:
             host, port = text, ""
-        elif ":" in host and not host.startswith("["):
+        if ":" in host and not host.startswith("["):
             self.fail(f"{text!r}: write an IPv6 address in brackets, as [::1]:1315", param, ctx)
         if not port and self.default_port is not None:
             port = str(self.default_port)
-        if not host or not port.isdecimal() or not 0 <= int(port) <= 65535:
+        if not host or not port:
             self.fail(f"{text!r} is not HOST:PORT", param, ctx)
-        return host.removeprefix("[").removesuffix("]"), int(port)
+        try:
+            host = _to_host(host)
+        except ValueError:
+            self.fail(f"{host!r} is no host name and no IP address", param, ctx)
+        if not re.fullmatch(r"[0-9]{1,5}", port) or not self.lowest_port <= int(port) <= MAX_PORT:
+            self.fail(f"{text!r}: a port is a number from {self.lowest_port} to {MAX_PORT}", param, ctx)
+        return host, int(port)
+
+
+class NodeIdType(click.ParamType):
+    """The id of a node."""
+
+    name = "NODE_ID"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> NodeId:
+        """Return the node id, in lower case."""
+        try:
+            return parse_node_id(str(value))
+        except PknetError as error:
+            self.fail(str(error), param, ctx)
 
 
 class RendezvousType(click.ParamType):
@@ -63,7 +118,7 @@ class RendezvousType(click.ParamType):
         try:
             return RendezvousInfo(
                 parse_node_id(node_id),
-                tuple(ADDRESS.convert(address, param, ctx) for address in addresses.split(",")),
+                tuple(SERVER.convert(address, param, ctx) for address in addresses.split(",")),
             )
         except PknetError as error:
             self.fail(str(error), param, ctx)
@@ -84,8 +139,45 @@ class TicketType(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-ADDRESS = AddressType()
+class SecondsType(click.ParamType):
+    """A time in seconds."""
+
+    name = "SECONDS"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return the time."""
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not 0 < seconds < math.inf:
+            self.fail(f"{value!r} is no number of seconds above 0", param, ctx)
+        return seconds
+
+
+def _to_host(text: str) -> str:
+    """Return an IP address as it is usually written, or a name in ASCII and lower case. Raises ValueError."""
+    if ":" in text:
+        is_in_brackets = text.startswith("[") and text.endswith("]")
+        return str(ipaddress.IPv6Address(text[1:-1] if is_in_brackets else text))
+    try:
+        return str(ipaddress.IPv4Address(text))
+    except ValueError:
+        name = text.encode("idna").decode("ascii").lower()
+    labels = name.removesuffix(".").split(".")
+    # What ends in digits alone is a mistyped address (RFC 1123 section 2.1).
+    if len(name) > MAX_HOST_LENGTH or labels[-1].isdecimal() or not all(map(_LABEL.fullmatch, labels)):
+        raise ValueError("no name and no address")
+    return name
+
+
+ADDRESS = AddressType(lowest_port=0)
+HOST = HostType()
+NODE_ID = NodeIdType()
+PORT = click.IntRange(0, MAX_PORT)
 RENDEZVOUS = RendezvousType()
+SECONDS = SecondsType()
+SERVER = AddressType()
 TICKET = TicketType()
 
 qlog_option = click.option(

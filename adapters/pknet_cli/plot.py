@@ -14,7 +14,7 @@ __all__ = ["plot"]
 FORMATS = (".svg", ".png", ".pdf")
 
 
-@click.command()
+@click.command(short_help="Draw the log of a connection, as --qlog writes it.")
 @click.argument("log", metavar="FILE", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option(
     "--output",

@@ -7,38 +7,52 @@ import contextlib
 import signal
 from typing import TYPE_CHECKING, TypeVar
 
-import click
+from click.exceptions import Exit
 
-from pknet.errors import PknetError
+from pknet_cli.output import say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Coroutine
 
-__all__ = ["run", "run_until_stopped"]
+__all__ = ["interrupted", "run", "until_stopped"]
 
 T = TypeVar("T")
 
 
 def run(work: Coroutine[object, object, T]) -> T:
-    """Run a command's work; an error that the user can do something about becomes one line."""
+    """Run a command's work; Ctrl-C, or a request to terminate, cancels it."""
+    return asyncio.run(_run(work))
+
+
+async def until_stopped() -> None:
+    """Wait for Ctrl-C, or a request to terminate; work that waits here has done what it was for."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.get_running_loop().create_future()
+    say("Stopping.")
+
+
+def interrupted(number: int = signal.SIGINT) -> Exit:
+    """Say that the work was not done, and return what ends the command with the status of shells for that."""
+    say("Interrupted.")
+    return Exit(128 + number)
+
+
+async def _run(work: Coroutine[object, object, T]) -> T:
+    task = asyncio.ensure_future(work)
+    asked: list[int] = []
+
+    def stop(number: int) -> None:
+        asked.append(number)
+        task.cancel()
+
+    # Before anything is printed: who reads that may ask for the end at once.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Where loops can't, as on Windows, asyncio itself cancels at Ctrl-C, and raises KeyboardInterrupt.
+        with contextlib.suppress(NotImplementedError):
+            asyncio.get_running_loop().add_signal_handler(number, stop, number)
     try:
-        return asyncio.run(work)
-    except (PknetError, OSError) as error:
-        raise click.ClickException(str(error) or type(error).__name__) from None
-    except KeyboardInterrupt:
-        raise click.Abort from None
-
-
-def run_until_stopped(work: Callable[[asyncio.Event], Coroutine[object, object, None]]) -> None:
-    """Run a command that goes on until the event it is given is set: by Ctrl-C, or a request to terminate."""
-
-    async def with_signals() -> None:
-        stop = asyncio.Event()
-        # Before anything is printed: who reads that may ask for the end at once.
-        for number in (signal.SIGINT, signal.SIGTERM):
-            # Where loops can't, as on Windows, Ctrl-C raises KeyboardInterrupt.
-            with contextlib.suppress(NotImplementedError):
-                asyncio.get_running_loop().add_signal_handler(number, stop.set)
-        await work(stop)
-
-    run(with_signals())
+        return await task
+    except asyncio.CancelledError:
+        if not asked:
+            raise
+        raise interrupted(asked[-1]) from None

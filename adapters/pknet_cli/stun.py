@@ -12,8 +12,9 @@ import click
 from pknet.stun import BindingFailed, BindingSucceeded, StunClient
 from pknet_asyncio.driver import Driver
 from pknet_cli.output import say
-from pknet_cli.parameters import AddressType, format_address
+from pknet_cli.parameters import SECONDS, AddressType, format_address
 from pknet_cli.running import run
+from pknet_io.errors import system_words
 from pknet_io.interfaces import local_addresses
 from pknet_io.names import any_address_like, resolve
 from pknet_io.udp import UdpSocket
@@ -23,10 +24,12 @@ __all__ = ["stun"]
 STUN_PORT = 3478
 
 
-@click.command()
+@click.command(short_help="Ask a STUN server for this machine's public address.")
 @click.argument("server", type=AddressType(STUN_PORT), metavar="HOST[:PORT]")
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
-@click.option("--timeout", type=float, default=5.0, show_default=True, help="Seconds to wait for an answer.")
+@click.option(
+    "--timeout", type=SECONDS, default=5.0, show_default=True, help="How long to wait for an answer."
+)
 def stun(server: tuple[str, int], as_json: bool, timeout: float) -> None:
     """Ask the STUN server at HOST (port 3478 unless given) by which address it sees this machine."""
     answer = run(_ask(server, timeout))
@@ -45,7 +48,10 @@ def stun(server: tuple[str, int], as_json: bool, timeout: float) -> None:
 
 async def _ask(server: tuple[str, int], timeout: float) -> dict[str, Any]:
     """Ask a server at each of its addresses; return the first answer."""
-    addresses = await asyncio.to_thread(resolve, *server)
+    try:
+        addresses = await asyncio.to_thread(resolve, *server)
+    except OSError as error:
+        raise click.ClickException(f"{server[0]}: {system_words(error)}") from None
     asking = [asyncio.ensure_future(_ask_at(address, timeout)) for address in addresses]
     try:
         for answer in asyncio.as_completed(asking):

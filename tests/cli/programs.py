@@ -48,6 +48,12 @@ class Program:
         assert self.process.stdout is not None
         return self.process.stdout.readline().strip()
 
+    def end(self, number: int) -> tuple[int, str, str]:
+        """Send a signal; return status, standard output and standard error."""
+        self.process.send_signal(number)
+        output, error = self.process.communicate(timeout=30)
+        return self.process.returncode, output, error
+
 
 def from_json(text: str) -> Any:
     """Read what a command prints with --json."""

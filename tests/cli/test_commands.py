@@ -1,10 +1,13 @@
 """The command `pknet`, run as a user runs it."""
 
+import errno
 import hashlib
+import os
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -99,17 +102,6 @@ def test_the_commands_write_logs_that_can_be_drawn(keys: Path) -> None:
         assert run("plot", str(largest)).stdout == f"{largest.with_suffix('.svg')}\n"
 
 
-def test_the_ticket_stays_the_same_until_a_new_one_is_wanted(keys: Path) -> None:
-    def ticket_of(*more: str) -> Ticket:
-        expose = ["expose", "127.0.0.1:9", "--listen", "127.0.0.1:0", "--key", f"{keys}/expose.key", *more]
-        with running(*expose) as exposer:
-            return Ticket.parse(exposer.line())
-
-    first, again, new = ticket_of(), ticket_of(), ticket_of("--new-ticket")
-    assert first.secret == again.secret != new.secret
-    assert first.node_id == again.node_id == new.node_id
-
-
 def test_an_old_ticket_admits_nobody(keys: Path) -> None:
     expose = ["expose", "127.0.0.1:9", "--listen", "127.0.0.1:0", "--key", f"{keys}/expose.key"]
     with running(*expose) as exposer:
@@ -163,21 +155,75 @@ def test_stun_says_when_nobody_answers() -> None:
     assert "no answer" in failed.stderr
 
 
-@pytest.mark.parametrize("address", ["", "host", "host:", "host:99999", "::1:80", "host:eighty"])
-def test_a_malformed_address_is_refused(address: str) -> None:
-    assert run("expose", address).returncode == 2
+def test_a_node_on_ipv6_is_reached_without_an_option(keys: Path) -> None:
+    expose = ["--listen", "[::1]:0", "--key", f"{keys}/expose.key"]
+    with service() as address, running("expose", address, *expose) as exposer:
+        with running("connect", exposer.line()) as connector:
+            assert ask(connector.line(), b"x") == answer_to(b"x")
 
 
-@pytest.mark.parametrize("content", [b"not hexadecimal", b"abcd", b"\xff\xfe", b""])
-def test_a_damaged_secret_is_told_in_plain_words(keys: Path, content: bytes) -> None:
-    expose = ["expose", "127.0.0.1:9", "--listen", "127.0.0.1:0", "--key", f"{keys}/expose.key"]
-    (keys / "expose.ticket").write_bytes(content)
-    failed = run(*expose)
+def test_a_node_of_the_other_family_is_not_said_to_be_silent(keys: Path) -> None:
+    expose = ["--listen", "[::1]:0", "--key", f"{keys}/expose.key"]
+    with running("expose", "127.0.0.1:9", *expose) as exposer:
+        failed = run("connect", exposer.line(), "--udp", "127.0.0.1:0")
     assert failed.returncode == 1
-    assert failed.stderr == f"Error: {keys}/expose.ticket does not hold 16 bytes in hexadecimal\n"
+    assert "no address of a kind that this node can reach" in failed.stderr
 
 
-def test_keys_are_readable_by_their_owner_only(keys: Path) -> None:
+def test_a_tcp_port_in_use_is_told_before_the_node_is_looked_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        failed = run("connect", some_ticket(), "--listen", address)
+    why = os.strerror(errno.EADDRINUSE)
+    assert (failed.returncode, failed.stderr) == (1, f"Error: can't listen on TCP {address}: {why}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "start"),
+    [
+        ("stun nosuch.invalid", "nosuch.invalid: "),
+        ("serve --listen nosuch.invalid:1315", "UDP port 1315 on nosuch.invalid can't be had: "),
+        ("serve --listen 192.0.2.1:1315", "UDP port 1315 on 192.0.2.1 can't be had: "),
+        ("connect TICKET --listen nosuch.invalid:0", "can't listen on TCP nosuch.invalid:0: "),
+        ("connect TICKET --listen 192.0.2.1:80", "can't listen on TCP 192.0.2.1:80: "),
+    ],
+)
+def test_an_error_names_the_address_it_is_about(arguments: str, start: str, keys: Path) -> None:
+    words = arguments.replace("TICKET", some_ticket()).split()
+    failed = run(*words, *([] if words[0] == "stun" else ["--key", f"{keys}/key"]))
+    assert failed.returncode == 1
+    assert failed.stderr.startswith(f"Error: {start}")
+    assert "Errno" not in failed.stderr
+
+
+def test_the_log_has_a_line_for_each_record_with_its_time(keys: Path) -> None:
+    with running("-v", "serve", "--listen", "127.0.0.1:0", "--key", f"{keys}/serve.key") as server:
+        node_id = server.line().partition("@")[0]
+    line = next(line for line in server.error.splitlines() if "listens on" in line)
+    time, level, message = line.split(" ", 2)
+    assert datetime.fromisoformat(time).tzinfo is not None
+    assert level == "INFO"
+    assert message.startswith(f"node {node_id} listens on UDP 127.0.0.1 port ")
+
+
+def test_a_rendezvous_node_that_is_another_one_is_named(keys: Path) -> None:
     with running("serve", "--listen", "127.0.0.1:0", "--key", f"{keys}/serve.key") as server:
-        server.line()
-    assert (keys / "serve.key").stat().st_mode & 0o077 == 0
+        node_id, _, address = server.line().partition("@")
+        expose = ["expose", "127.0.0.1:9", "--listen", "127.0.0.1:0", "--key", f"{keys}/expose.key"]
+        with running(*expose, "--rendezvous", f"{'a' * 52}@{address}") as exposer:
+            assert exposer.line().startswith("pknet1")
+    assert f"the peer is node {node_id}, expected was node {'a' * 52}\n" in exposer.error
+    assert "does not answer" not in exposer.error
+
+
+def test_who_connects_is_told_when_the_service_does_not_run(keys: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{closed.getsockname()[1]}"
+    with (
+        running("expose", address, "--listen", "127.0.0.1:0", "--key", f"{keys}/expose.key") as exposer,
+        running("connect", exposer.line(), "--udp", "127.0.0.1:0") as connector,
+    ):
+        with pytest.raises(ConnectionResetError):
+            ask(connector.line(), b"x")
+    assert "broke a forwarded connection before it sent anything; does its service run?" in connector.error
