@@ -198,21 +198,29 @@ def run_on_this_machine() -> bool:
 
 
 def main() -> None:
-    """Run the demo; the exit status is 0 only if every checksum matched."""
+    """Run the demo; the exit status is 0 only if every checksum matched, and 130 after Ctrl-C."""
     parser = argparse.ArgumentParser(description="Fetch a file from one node by another.")
     parser.add_argument(
         "--nat", metavar="NAT1,NAT2", help="put the nodes behind these NATs (root, Linux, nftables)"
     )
     arguments = parser.parse_args()
-    if arguments.nat:
+    try:
+        sys.exit(0 if run(arguments.nat) else 1)
+    except KeyboardInterrupt:
+        say("Interrupted.")
+        sys.exit(130)
+
+
+def run(nats: str | None) -> bool:
+    """Run the demo, across NATs if they are named; return whether every checksum matched."""
+    if nats:
         from examples.demo_nat import run_across_nats
 
-        matched = run_across_nats(arguments.nat)
-    else:
-        matched = run_on_this_machine()
-        if sys.platform == "linux" and os.geteuid() == 0:
-            say("Across two NATs: make demo NAT=cone,cone")
-    sys.exit(0 if matched else 1)
+        return run_across_nats(nats)
+    matched = run_on_this_machine()
+    if sys.platform == "linux" and os.geteuid() == 0:
+        say("Across two NATs: make demo NAT=cone,cone")
+    return matched
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from examples.demo import (
     say,
     shared_folder,
 )
+from pknet_io.network import DEFAULT_PORT
 from tests.natlab import RULE_SETS, Counters, Namespace, NatLab, missing_requirements
 
 LATENCY = 0.010
@@ -65,7 +66,9 @@ def run_in(lab: NatLab, folder: Path, expected: str, keys: Path) -> bool:
     ticket = start(lab.agent2, expose, narrator="agent2")
     say(f"agent2 {lab.agent2.address}: pknet expose, ticket {ticket[:24]}…")
     try:
-        local = start(lab.agent1, pknet("connect", ticket), narrator="agent1")
+        # The port that a "dmz" forwards; behind the others any would do.
+        connect = pknet("connect", ticket, "--udp", f"0.0.0.0:{DEFAULT_PORT}")
+        local = start(lab.agent1, connect, narrator="agent1")
     except RuntimeError:
         say("No stream, so nothing was fetched.")
         return False

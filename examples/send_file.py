@@ -9,8 +9,10 @@ The rendezvous node, which `pknet serve` is, is needed where neither side can be
 import argparse
 import asyncio
 import hashlib
+import sys
 from pathlib import Path
 
+from pknet.errors import PknetError
 from pknet.network import RendezvousInfo, Ticket, parse_node_id
 from pknet_asyncio import Network, NetworkOptions, RendezvousNodes
 
@@ -19,6 +21,7 @@ CHUNK = 1 << 18
 
 async def offer(file: Path, rendezvous: list[RendezvousInfo], options: NetworkOptions) -> None:
     """Send the file to each node that comes, until Ctrl-C."""
+    file.open("rb").close()  # before anybody is given a ticket to what is not there
 
     async def send(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with file.open("rb") as source:
@@ -49,9 +52,16 @@ async def fetch(ticket: Ticket, file: Path, options: NetworkOptions) -> None:
 
 def rendezvous_info(text: str) -> RendezvousInfo:
     """Read what `pknet serve` prints."""
-    node_id, _, address = text.partition("@")
-    host, _, port = address.rpartition(":")
-    return RendezvousInfo(parse_node_id(node_id), ((host, int(port)),))
+    node_id, _, addresses = text.partition("@")
+    pairs = (address.rpartition(":") for address in addresses.split(","))
+    try:
+        return RendezvousInfo(
+            parse_node_id(node_id), tuple((host.strip("[]"), int(port)) for host, _, port in pairs)
+        )
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not NODE_ID@HOST:PORT, as `pknet serve` prints it"
+        ) from None
 
 
 def main() -> None:
@@ -63,14 +73,20 @@ def main() -> None:
     offering.add_argument("file", type=Path)
     offering.add_argument("--rendezvous", type=rendezvous_info, action="append", default=[])
     fetching = roles.add_parser("fetch")
-    fetching.add_argument("ticket", type=Ticket.parse)
+    fetching.add_argument("ticket")
     fetching.add_argument("file", type=Path)
     arguments = parser.parse_args()
     options = NetworkOptions(arguments.host, port=0)
-    if arguments.role == "offer":
-        asyncio.run(offer(arguments.file, arguments.rendezvous, options))
-    else:
-        asyncio.run(fetch(arguments.ticket, arguments.file, options))
+    try:
+        if arguments.role == "offer":
+            asyncio.run(offer(arguments.file, arguments.rendezvous, options))
+        else:
+            asyncio.run(fetch(Ticket.parse(arguments.ticket), arguments.file, options))
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        sys.exit(130)
+    except (PknetError, OSError) as error:
+        sys.exit(f"Error: {error}")
 
 
 if __name__ == "__main__":
