@@ -21,7 +21,9 @@ HARMLESS = ("--help", "--version")
 
 
 def commands_in(block: Block) -> list[tuple[str, str]]:
-    """Return each command of a console block, and what stands below it."""
+    """Return each command of a block, and what stands below it in one of the kind that has prompts."""
+    if block.language == "sh":
+        return [(line, "") for line in block.text.splitlines()]
     found: list[tuple[str, str]] = []
     for line in block.text.splitlines():
         if line.startswith("$ "):
@@ -36,7 +38,7 @@ CONSOLE = [
     pytest.param(command, output, id=f"{block.name} {command}")
     for page in PAGES
     for block in blocks(page)
-    if block.language == "console"
+    if block.language in {"console", "sh"}
     for command, output in commands_in(block)
 ]
 NAMED = sorted({span for page in PAGES for span in spans(page) if span.split()[0] in {"pknet", "make"}})
@@ -78,7 +80,16 @@ def check(words: list[str]) -> None:
                 assert "=" in word or word in targets, word
         case ".venv/bin/python" | "python" | "python3":
             check_python(words[1:])
-        case "apt" | "curl" | "git" | "pip" | ".venv/bin/pip" | ".venv/bin/pytest" | ".venv/bin/pre-commit":
+        case (
+            "."
+            | "apt"
+            | "curl"
+            | "git"
+            | "pip"
+            | ".venv/bin/pip"
+            | ".venv/bin/pytest"
+            | ".venv/bin/pre-commit"
+        ):
             pass
         case unknown:
             pytest.fail(f"{unknown} is not a command that the papers may name")
