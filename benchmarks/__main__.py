@@ -7,7 +7,7 @@ import statistics
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import core, streams
+from benchmarks import core, scale, streams
 
 
 def main() -> None:
@@ -18,6 +18,7 @@ def main() -> None:
             f"{window >> 10} KiB", f"{statistics.median(times):.0f}", f"{times[0]:.0f}", f"{times[-1]:.0f}"
         )
     Console().print(table)
+    scale.main()
     streams.main()
 
 
