@@ -9,16 +9,15 @@ cdef enum:
 
 
 cdef class ByteQueue:
-    """Bytes in, in chunks; bytes out, in any sizes."""
-
-    def __cinit__(self):
-        self.chunks = []
+    """Bytes in, in chunks; bytes out, in any sizes. One that is never used costs no list."""
 
     def __len__(self):
         return self.size
 
     cdef bint append(self, bytes chunk) except False:
         """Put a chunk, which must not be empty, behind what is there."""
+        if self.chunks is None:
+            self.chunks = []
         self.chunks.append(chunk)
         self.size += PyBytes_GET_SIZE(chunk)
         return True
@@ -60,7 +59,7 @@ cdef class ByteQueue:
 
     cdef bint clear(self) except False:
         """Forget all."""
-        self.chunks.clear()
+        self.chunks = None
         self.first = self.offset = self.size = 0
         return True
 

@@ -1,6 +1,7 @@
 """The tables of an endpoint: whose a packet is, who may come in, and who leaves."""
 
 import math
+import tracemalloc
 from random import Random
 
 import pytest
@@ -409,3 +410,32 @@ def test_the_clock_may_stand_anywhere(now: float) -> None:
     assert connection.close_reason is CloseReason.TIMED_OUT
     due = peer.endpoint.next_timeout()
     assert due is None or math.isfinite(due)
+
+
+# What is kept of each.
+
+
+def test_a_connection_over_which_nothing_was_sent_takes_less_than_2_kib() -> None:
+    config = UtpConfig()
+    near, far = UtpEndpoint(Random(1).randbytes, config), UtpEndpoint(Random(2).randbytes, config)
+    ends = [(near, far, ("192.0.2.1", 1)), (far, near, ("192.0.2.2", 1))]
+
+    def connect(count: int) -> None:
+        for _ in range(count):
+            near.connect(("192.0.2.2", 1), 1.0)
+            for _ in range(2):
+                for source, target, address in ends:
+                    for transmit in source.transmits():
+                        target.receive_datagram(transmit.data, address, None, 1.0)
+                    target.events()
+
+    connect(10)
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        connect(500)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert {connection.state for connection in far.connections} == {"CONNECTED"}
+    assert (after - before) / (2 * 500) < 2048
