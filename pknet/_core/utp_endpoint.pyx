@@ -364,10 +364,10 @@ cdef class UtpEndpoint:
 
 
 cdef object source_of_remote(remote):
-    """Return whose connections are counted together."""
+    """Return whose connections are counted together, never None."""
     if isinstance(remote, tuple) and remote and isinstance(remote[0], str):
         try:
             return source_of(remote[0])
         except ValueError:
             pass
-    return remote
+    return (remote,)

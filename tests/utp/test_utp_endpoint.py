@@ -118,6 +118,14 @@ def test_one_source_has_only_so_many_connections(hosts: list[str], admitted: int
     assert dial() == admitted
 
 
+def test_those_who_left_a_remote_that_is_none_make_room_too() -> None:
+    peer = Peer(UtpConfig(max_connections_of_source=1, half_open_timeout=10), remote=None)
+    for _ in range(2):
+        assert peer.dial().type == STATE
+        peer.pass_time(10)
+        assert len(peer.endpoint) == 0
+
+
 def test_an_endpoint_that_does_not_accept_refuses_dials() -> None:
     peer = Peer(UtpConfig(accept=False))
     peer.give(SYN, connection_id=500, seq_nr=100)
