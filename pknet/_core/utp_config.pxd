@@ -1,6 +1,10 @@
+from pknet._core.utp_path_mtu cimport PathMtu
+
+
 cdef class UtpConfig:
     cdef readonly Py_ssize_t max_datagram
     cdef readonly Py_ssize_t max_datagram_ipv6
+    cdef readonly bint path_mtu_discovery
     cdef readonly object receive_buffer
     cdef readonly object send_buffer
     cdef readonly Py_ssize_t buffer_growth
@@ -31,7 +35,7 @@ cdef class UtpConfig:
     cdef readonly bint nagle
     cdef readonly object open_log
 
-    cdef Py_ssize_t max_datagram_to(self, remote) except -1
+    cdef PathMtu path_to(self, remote, max_datagram)
 
 
 cpdef object check_log(log)

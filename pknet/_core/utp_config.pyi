@@ -5,6 +5,7 @@ from pknet._core.utp_connection import UtpConnection, _Log
 class UtpConfig:
     max_datagram: int
     max_datagram_ipv6: int
+    path_mtu_discovery: bool
     receive_buffer: int | None
     send_buffer: int | None
     buffer_growth: int
@@ -32,6 +33,7 @@ class UtpConfig:
         *,
         max_datagram: int = 1402,
         max_datagram_ipv6: int = 1232,
+        path_mtu_discovery: bool = True,
         receive_buffer: int | None = None,
         send_buffer: int | None = None,
         buffer_growth: int = ...,
@@ -55,5 +57,4 @@ class UtpConfig:
         open_log: Callable[[UtpConnection], _Log | None] | None = None,
     ) -> None: ...
 
-def check_max_datagram(size: int) -> int: ...
 def check_log(log: object) -> object: ...

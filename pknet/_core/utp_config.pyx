@@ -13,6 +13,9 @@ cdef enum:
     FIRST_BUFFER = 1048576
     # Above this, packets in flight could span half of the 16-bit sequence numbers.
     MAX_BUFFER = 33554432
+    # What every IPv4 host takes, whole or in fragments (RFC 791: 576 bytes), and what IPv6 carries whole.
+    MIN_DATAGRAM = 548
+    MIN_DATAGRAM_IPV6 = 1232
 
 CONTROLLERS = ("ledbat", "ledbat++", "cubic", "bbr")
 
@@ -23,27 +26,28 @@ cdef double SHORTEST_TIME = 0.001
 cdef class UtpConfig:
     """Settings of an endpoint's connections; times are seconds, sizes are bytes.
 
-    `max_datagram`: largest UDP payload sent. `max_datagram_ipv6`: the same where the remote is (host, port)
-    with an IPv6 host, if that is less. `receive_buffer`: what a peer may send ahead of the reader, the window
-    that is advertised; None for 1 MiB that grows up to 32 MiB with the path and the reader.
-    `send_buffer`: what `send` takes ahead of the network; None for 1 MiB that grows to twice the congestion
-    window, up to 32 MiB. `buffer_growth`: by how much all receive buffers together may have grown.
-    `congestion_control`: "ledbat",
-    "ledbat++", "cubic" or "bbr"; a connection may be given another. `ledbat_target`: queueing delay that
-    LEDBAT aims at (RFC 6817; the draft of LEDBAT++ has 0.06). `ledbat_gain`: segments that LEDBAT's window
-    may grow by in a round trip (RFC 6817: 1); None for the 3000 bytes of libutp and libtorrent.
-    `connect_timeout`: how long a SYN is repeated. `half_open_timeout`: how long an incoming connection may
-    stay unproven; libutp's initiator, if it has nothing to say, proves itself by its keepalive after 29
-    seconds. `initial_timeout`, `min_timeout`, `max_timeout`: bounds of the retransmission timer (RFC 6298).
-    `peer_timeout`: how long a peer that owes an acknowledgement may be silent. `keepalive`: interval of
-    packets on an idle connection, None for none. `idle_timeout`: how long a peer that owes nothing may be
-    silent; from half of it on it is asked whether it is there; None for as long as it likes.
-    `max_connections`: beyond it a SYN is dropped. `max_connections_of_source`: the same for those that came
-    in from one IPv4 address, or /56 of IPv6. `max_half_open`: beyond it the oldest half-open connection
-    makes room. `max_resets_per_second`: how often strangers are told that a connection is unknown. `accept`:
-    whether SYNs are answered. `nagle`: hold back a partial packet while others are in flight (RFC 896).
-    `open_log(connection)`: called for each connection once it is dialled, or has been accepted; returns what
-    takes the events of its log, as `UtpConnection.log`, or None.
+    `max_datagram`: largest UDP payload sent. `max_datagram_ipv6`: the same where the remote is (host,
+    port) with an IPv6 host, if that is less. `path_mtu_discovery`: find out how much of that a path
+    carries (RFC 8899); without, that is what is sent, and routers may fragment it. `receive_buffer`: what
+    a peer may send ahead of the reader, the window that is advertised; None for 1 MiB that grows up to 32
+    MiB with the path and the reader. `send_buffer`: what `send` takes ahead of the network; None for 1
+    MiB that grows to twice the congestion window, up to 32 MiB. `buffer_growth`: by how much all receive
+    buffers together may have grown. `congestion_control`: "ledbat", "ledbat++", "cubic" or "bbr"; a
+    connection may be given another. `ledbat_target`: queueing delay that LEDBAT aims at (RFC 6817; the
+    draft of LEDBAT++ has 0.06). `ledbat_gain`: segments that LEDBAT's window may grow by in a round trip
+    (RFC 6817: 1); None for the 3000 bytes of libutp and libtorrent. `connect_timeout`: how long a SYN is
+    repeated. `half_open_timeout`: how long an incoming connection may stay unproven; libutp's initiator,
+    if it has nothing to say, proves itself by its keepalive after 29 seconds. `initial_timeout`,
+    `min_timeout`, `max_timeout`: bounds of the retransmission timer (RFC 6298). `peer_timeout`: how long
+    a peer that owes an acknowledgement may be silent. `keepalive`: interval of packets on an idle
+    connection, None for none. `idle_timeout`: how long a peer that owes nothing may be silent; from half
+    of it on it is asked whether it is there; None for as long as it likes. `max_connections`: beyond it a
+    SYN is dropped. `max_connections_of_source`: the same for those that came in from one IPv4 address, or
+    /56 of IPv6. `max_half_open`: beyond it the oldest half-open connection makes room.
+    `max_resets_per_second`: how often strangers are told that a connection is unknown. `accept`: whether
+    SYNs are answered. `nagle`: hold back a partial packet while others are in flight (RFC 896).
+    `open_log(connection)`: called for each connection once it is dialled, or has been accepted; returns
+    what takes the events of its log, as `UtpConnection.log`, or None.
 
     Raises ValueError if a value makes no sense, TypeError if `open_log` can't be called.
     """
@@ -53,6 +57,7 @@ cdef class UtpConfig:
         *,
         Py_ssize_t max_datagram=MAX_DATAGRAM,
         Py_ssize_t max_datagram_ipv6=MAX_DATAGRAM_IPV6,
+        bint path_mtu_discovery=True,
         receive_buffer=None,
         send_buffer=None,
         Py_ssize_t buffer_growth=256 << 20,
@@ -99,6 +104,7 @@ cdef class UtpConfig:
             raise ValueError("limits must be positive")
         self.max_datagram = max_datagram
         self.max_datagram_ipv6 = max_datagram_ipv6
+        self.path_mtu_discovery = path_mtu_discovery
         self.receive_buffer = receive_buffer
         self.send_buffer = send_buffer
         self.buffer_growth = buffer_growth
@@ -127,18 +133,28 @@ cdef class UtpConfig:
         self.nagle = nagle
         self.open_log = check_log(open_log)
 
-    cdef Py_ssize_t max_datagram_to(self, remote) except -1:
-        """Return the largest datagram to a remote, of which only a (host, port) shows its address family."""
+    cdef PathMtu path_to(self, remote, max_datagram):
+        """Return what is known of a path to a remote, of which only a (host, port) shows its address family.
+
+        `max_datagram`: largest datagram on this path, None for that of the settings. Raises ValueError if it
+        makes no sense.
+        """
+        cdef Py_ssize_t ceiling = self.max_datagram
+        cdef Py_ssize_t floor = MIN_DATAGRAM
         if isinstance(remote, tuple) and remote and isinstance(remote[0], str) and ":" in remote[0]:
-            return min(self.max_datagram, self.max_datagram_ipv6)
-        return self.max_datagram
+            ceiling = min(ceiling, self.max_datagram_ipv6)
+            floor = MIN_DATAGRAM_IPV6
+        if max_datagram is not None:
+            ceiling = max_datagram
+            check_max_datagram(ceiling)
+        return PathMtu(ceiling, floor if self.path_mtu_discovery else ceiling)
 
 
-cpdef Py_ssize_t check_max_datagram(Py_ssize_t size) except -1:
-    """Return `size`; raise ValueError if a datagram can't be at most so long."""
+cdef bint check_max_datagram(Py_ssize_t size) except False:
+    """Raise ValueError if a datagram can't be at most so long."""
     if not MIN_MAX_DATAGRAM <= size <= MAX_MAX_DATAGRAM:
         raise ValueError(f"max_datagram must be {MIN_MAX_DATAGRAM} to {MAX_MAX_DATAGRAM}, not {size}")
-    return size
+    return True
 
 
 cpdef object check_log(log):

@@ -68,6 +68,7 @@ cdef class CongestionController:
     # Seconds, or -1 if it isn't known.
     cdef double queueing_delay
 
+    cdef void resize(self, Py_ssize_t segment) noexcept
     cdef double pacing_rate(self, double rtt) noexcept
     cdef bint in_slow_start(self) noexcept
     cdef void on_ack(self, const AckSample* sample) noexcept

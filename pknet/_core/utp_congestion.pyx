@@ -117,6 +117,10 @@ cdef class CongestionController:
         self.window = INITIAL_WINDOW_SEGMENTS * segment
         self.queueing_delay = -1
 
+    cdef void resize(self, Py_ssize_t segment) noexcept:
+        """Go on with packets of another size; as many bytes may be in flight as before."""
+        self.segment = segment
+
     cdef double pacing_rate(self, double rtt) noexcept:
         """Return how many bytes a second may leave, where a round trip takes `rtt` seconds."""
         return (SLOW_START_PACING_GAIN if self.in_slow_start() else PACING_GAIN) * self.window / rtt

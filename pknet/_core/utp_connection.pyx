@@ -18,6 +18,7 @@ from pknet._core.utp_ages cimport PacketAges
 from pknet._core.utp_metrics cimport change_log, log_changes, sender_figures
 from pknet._core.utp_outlet cimport Outlet
 from pknet._core.utp_packet cimport ST_FIN, ST_RESET, ST_STATE, HeaderFields, seq_distance
+from pknet._core.utp_path_mtu cimport PathMtu
 from pknet._core.utp_receive_buffer cimport ARRIVED_BEYOND_LIMIT, ARRIVED_TWICE, Arrival
 from pknet._core.utp_shared cimport Shared
 from pknet._core.utp_timers cimport GIVE_UP, IDLE, KEEPALIVE, LINGER, PROVE, RETRANSMIT
@@ -54,10 +55,10 @@ cdef class UtpConnection(TimerEntry):
     `context` is the program's own.
     """
 
-    def __cinit__(self, Shared shared not None, remote, local, Py_ssize_t max_datagram):
+    def __cinit__(self, Shared shared not None, remote, local, PathMtu path not None):
         self.shared = shared
         self.timers = TimerTable()
-        self.sender = Sender(shared.config, self.timers, max_datagram)
+        self.sender = Sender(shared.config, self.timers, path)
         self.receiving = ReceiveBuffer(shared.config.first_receive_buffer)
         self.tuner = WindowTuner(shared, self.receiving)
         self.outlet = Outlet(shared, self.sender, self.receiving, remote, local)
@@ -501,14 +502,15 @@ cdef class UtpConnection(TimerEntry):
         cdef HeaderFields header
         cdef Py_ssize_t segment = 0
         cdef bint sent = False
+        cdef bint may_fragment = False
         cdef bytes run
         self.outlet.fill_header(&header)
         self.sender.begin(self.shared.now)
         while True:
-            run = self.sender.next_run(&header, self.shared.now, &segment)
+            run = self.sender.next_run(&header, self.shared.now, &segment, &may_fragment)
             if run is None:
                 break
-            self.outlet.send_run(run, segment)
+            self.outlet.send_run(run, segment, may_fragment)
             sent = True
         # DATA carries no selective ACK: with that extension a full packet sent again would not fit.
         if self.ack_needed and (not sent or self.receiving.early_count):

@@ -43,6 +43,14 @@ class UtpEndpoint:
         local: Hashable | None,
         now: float,
     ) -> None: ...
+    def receive_packet_too_big(
+        self,
+        data: bytes | bytearray | memoryview,
+        max_datagram: int | None,
+        remote: Hashable,
+        local: Hashable | None,
+        now: float,
+    ) -> None: ...
     def handle_timeout(self, now: float) -> None: ...
     def next_timeout(self) -> float | None: ...
     @property

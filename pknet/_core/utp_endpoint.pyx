@@ -10,12 +10,13 @@ from pknet._core.utp_connection cimport CLOSED, SYN_SENT, UtpConnection
 from pknet._core.utp_log cimport hand_out
 from pknet._core.utp_metrics cimport change_log
 from pknet._core.utp_packet cimport (
-    HEADER_SIZE, ST_RESET, ST_SYN, HeaderFields, PacketHeader, bare_packet, read_packet,
+    HEADER_SIZE, ST_DATA, ST_RESET, ST_SYN, HeaderFields, PacketHeader, bare_packet, read_packet,
 )
+from pknet._core.utp_path_mtu cimport PathMtu
 from pknet._core.utp_shared cimport Shared
 
 from pknet._core.stun_address import source_of
-from pknet._core.utp_config import UtpConfig as Config, check_max_datagram
+from pknet._core.utp_config import UtpConfig as Config
 from pknet.errors import PknetError, StateError
 
 cdef enum:
@@ -96,12 +97,14 @@ cdef class UtpEndpoint:
         TooManyConnections if the tables are full, ValueError if `max_datagram` makes no sense.
         """
         cdef UtpConnection connection
+        cdef PathMtu path
         cdef uint16_t receive_id
         self.shared.advance(now)
         if self.count >= self.shared.config.max_connections:
             raise TooManyConnections(f"the endpoint has {self.count} connections")
         receive_id = self.free_id(remote)
-        connection = UtpConnection(self.shared, remote, local, self.max_datagram_to(remote, max_datagram))
+        path = self.shared.config.path_to(remote, max_datagram)
+        connection = UtpConnection(self.shared, remote, local, path)
         connection.start_connecting(receive_id, self.random_u16())
         change_log(connection, connection.outlet, self.shared.open_log, None)
         self.add(connection)
@@ -116,8 +119,9 @@ cdef class UtpEndpoint:
         over, or if another one has its id with `remote`; ValueError if `max_datagram` makes no sense.
         """
         cdef dict group
+        cdef PathMtu path
         self.shared.advance(now)
-        max_datagram = self.max_datagram_to(remote, max_datagram)
+        path = self.shared.config.path_to(remote, max_datagram)
         group = <dict> self.connections_of.get(connection.outlet.remote)
         if connection.state == CLOSED or group is None or group.get(connection.receive_id) is not connection:
             raise StateError("the connection is over")
@@ -128,7 +132,7 @@ cdef class UtpEndpoint:
             connection.outlet.remote = remote
             self.add(connection)
         connection.outlet.local = local
-        connection.sender.take_path(max_datagram)
+        connection.sender.take_path(path)
         connection.syn_needed = connection.state == SYN_SENT
         connection.unsettle()
 
@@ -156,6 +160,30 @@ cdef class UtpEndpoint:
             self.receive_all(<const uint8_t*> view.buf, view.len, segment_size, remote, local)
         finally:
             PyBuffer_Release(&view)
+
+    def receive_packet_too_big(self, data, max_datagram, remote, local, double now):
+        """Take word that a datagram is too long for the path: a router's (ICMP), or the system's (EMSGSIZE).
+
+        `data`: what the message quotes of the datagram, from its first byte; a word of none that is in flight
+        is not believed. `max_datagram`: largest UDP payload that passes, None if it doesn't say; it is never
+        taken for more than was known, nor for less than every path carries. Nothing depends on such messages.
+        They save a round trip or two.
+        """
+        cdef Py_buffer view
+        cdef PacketHeader packet
+        cdef UtpConnection connection = None
+        cdef Py_ssize_t passes = 0 if max_datagram is None else max(max_datagram, 1)
+        self.shared.advance(now)
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            if read_packet(<const uint8_t*> view.buf, view.len, &packet) and packet.type == ST_DATA:
+                connection = self.find_sender(<dict> self.connections_of.get(remote), packet.connection_id)
+        finally:
+            PyBuffer_Release(&view)
+        if connection is None or not connection.sender.refuse(packet.seq_nr, passes, self.shared.now):
+            self.shared.counters.implausible += 1
+        else:
+            connection.unsettle()
 
     def handle_timeout(self, double now):
         """Do what is due at `now`."""
@@ -235,21 +263,24 @@ cdef class UtpEndpoint:
     cdef UtpConnection find(self, dict group, const PacketHeader* packet):
         """Return whose packet this is, or None."""
         cdef object found
-        cdef UtpConnection connection
-        cdef int shift
         if group is None:
             return None
         found = group.get(packet.connection_id)
         if found is None and packet.type == ST_RESET:
             # A peer that does not know the connection echoes the id that it was sent.
-            for shift in (-1, 1):
-                found = group.get(<uint16_t> (packet.connection_id + shift))
-                if found is not None:
-                    connection = <UtpConnection> found
-                    if connection.outlet.send_id == packet.connection_id:
-                        return connection
-            return None
+            return self.find_sender(group, packet.connection_id)
         return <UtpConnection> found
+
+    cdef UtpConnection find_sender(self, dict group, uint16_t send_id):
+        """Return whose packets carry this id, or None."""
+        cdef object found
+        cdef int shift
+        if group is not None:
+            for shift in (-1, 1):
+                found = group.get(<uint16_t> (send_id + shift))
+                if found is not None and (<UtpConnection> found).outlet.send_id == send_id:
+                    return <UtpConnection> found
+        return None
 
     cdef bint receive_syn(self, const PacketHeader* packet, remote, local) except False:
         cdef UtpConnection connection
@@ -280,7 +311,7 @@ cdef class UtpEndpoint:
         ):
             self.shared.counters.refused += 1
             return True
-        connection = UtpConnection(self.shared, remote, local, self.max_datagram_to(remote, None))
+        connection = UtpConnection(self.shared, remote, local, self.shared.config.path_to(remote, None))
         connection.start_accepting(packet, self.random_u16())
         connection.source = source
         self.count_of[source] = self.count_of.get(source, 0) + 1
@@ -313,11 +344,6 @@ cdef class UtpEndpoint:
         return True
 
     # Tables.
-
-    cdef Py_ssize_t max_datagram_to(self, remote, max_datagram) except -1:
-        if max_datagram is None:
-            return self.shared.config.max_datagram_to(remote)
-        return check_max_datagram(max_datagram)
 
     cdef uint16_t random_u16(self) except? 0:
         cdef bytes token = self.token_bytes(2)

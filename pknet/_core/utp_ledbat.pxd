@@ -23,7 +23,8 @@ cdef class DelayController(WindowController):
 
 
 cdef class Ledbat(DelayController):
-    # The most a window grows in a round trip, in bytes.
+    # The most a window grows in a round trip: segments, 0 for that of libutp; bytes.
+    cdef double largest_gain
     cdef double increase
 
     cdef void steer(self, const AckSample* sample) noexcept

@@ -126,7 +126,12 @@ cdef class Ledbat(DelayController):
 
     def __cinit__(self, Py_ssize_t segment, double target, double gain):
         """`gain`: segments that a window grows by in a round trip (RFC 6817, GAIN); 0 for that of libutp."""
-        self.increase = gain * segment if gain else INCREASE_OF_PEERS
+        self.largest_gain = gain
+        self.resize(segment)
+
+    cdef void resize(self, Py_ssize_t segment) noexcept:
+        self.segment = segment
+        self.increase = self.largest_gain * segment if self.largest_gain else INCREASE_OF_PEERS
 
     cdef void on_ack(self, const AckSample* sample) noexcept:
         self.measure(sample)

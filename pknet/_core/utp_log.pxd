@@ -17,6 +17,8 @@ cdef enum LossCause:
     BY_WINDOW
     # The connection goes by another path.
     BY_PATH
+    # The system or a router says that it was too long for the path.
+    BY_SIZE
     LOSS_CAUSES
 
 

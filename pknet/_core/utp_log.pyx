@@ -19,6 +19,7 @@ from pknet._core.utp_timers import NAMES as TIMERS
 PACKET_TYPES = ("data", "fin", "state", "reset", "syn")
 TRIGGERS = (
     "reordering_threshold", "time_threshold", "timeout", "tail_probe", "window_opened", "path_changed",
+    "packet_too_big",
 )
 
 

@@ -7,7 +7,6 @@ from pknet._core.utp_config cimport check_log
 from pknet._core.utp_congestion cimport WindowController
 from pknet._core.utp_ledbat cimport DelayController
 from pknet._core.utp_log cimport BY_REORDERING, BY_TAIL_PROBE, BY_TIME, BY_TIMEOUT, EventLog
-from pknet._core.utp_packet cimport HEADER_SIZE
 
 
 cdef dict sender_figures(Sender sender):
@@ -36,7 +35,7 @@ cdef dict sender_figures(Sender sender):
         "peer_window_closures": sender.peer_window_closures,
         "delivery_rate": sender.delivery_rate or None,
         "pacing_rate": sender.pacer.rate or None,
-        "max_datagram": sender.segment + HEADER_SIZE,
+        "max_datagram": sender.path.size,
     }
 
 
@@ -95,7 +94,7 @@ cdef dict parameters(Outlet outlet, bint is_initiator):
         "connection_id": <uint16_t> (outlet.send_id - is_initiator),
         "is_initiator": is_initiator,
         "congestion_control": outlet.sender.congestion_name,
-        "max_datagram": outlet.sender.segment + HEADER_SIZE,
+        "max_datagram": outlet.sender.path.size,
     }
 
 

@@ -35,17 +35,18 @@ cdef class Outlet:
         header.timestamp_difference = self.timestamp_difference
         header.wnd_size = <uint32_t> self.receiving.window()
 
-    cdef bint send_run(self, bytes run, Py_ssize_t segment) except False:
-        """Send packets that stand back to back, with `segment` bytes after the header in all but the last."""
+    cdef bint send_run(self, bytes run, Py_ssize_t segment, bint may_fragment) except False:
+        """Send packets that stand back to back, with `segment` bytes after the header in all but the last.
+
+        `may_fragment`: whether they leave without DF.
+        """
         cdef Transmit transmit = Transmit.__new__(Transmit)
         cdef Py_ssize_t size = PyBytes_GET_SIZE(run)
         cdef Py_ssize_t window
         transmit.data = run
         transmit.remote = self.remote
         transmit.local = self.local
-        if segment > self.sender.segment:
-            # Cut for another path, and it can't be cut anew: routers have to.
-            transmit.dont_fragment = False
+        transmit.dont_fragment = not may_fragment
         segment += HEADER_SIZE
         if size > segment:
             transmit.segment_size = segment
@@ -62,33 +63,35 @@ cdef class Outlet:
             self.log.packets_sent(run, segment)
         return True
 
+    cdef bint send_bare(self, bytes packet) except False:
+        """Send a packet without payload; DF as on most of the others, since to change it costs a call."""
+        return self.send_run(packet, PyBytes_GET_SIZE(packet) - HEADER_SIZE, self.sender.path.is_at_floor())
+
     cdef bint send_syn(self, uint16_t receive_id, uint16_t seq_nr) except False:
         """Dial: the SYN carries the id under which its sender receives, all else goes by that plus one."""
         cdef HeaderFields header
         self.fill_header(&header)
         header.connection_id = receive_id
-        return self.send_run(bare_packet(ST_SYN, &header, seq_nr), 0)
+        return self.send_bare(bare_packet(ST_SYN, &header, seq_nr))
 
     cdef bint send_state(self, uint16_t ack_nr) except False:
         """Send an acknowledgement, with a selective ACK if packets came early."""
         cdef uint8_t mask[MAX_SELECTIVE_ACK]
         cdef Py_ssize_t size = self.receiving.selective_ack(mask)
         cdef HeaderFields header
-        cdef bytes packet
         self.fill_header(&header)
         header.ack_nr = ack_nr
         # seq_nr is the next to send: with an older one libutp would not take the acknowledgement.
-        packet = state_packet(&header, self.sender.buffer.next, mask, size)
-        return self.send_run(packet, PyBytes_GET_SIZE(packet) - HEADER_SIZE)
+        return self.send_bare(state_packet(&header, self.sender.buffer.next, mask, size))
 
     cdef bint send_question(self) except False:
         """Send what a peer that is there answers at once: a DATA that it has had, as TCP's keepalive does."""
         cdef HeaderFields header
         self.fill_header(&header)
-        return self.send_run(bare_packet(ST_DATA, &header, self.sender.buffer.first - 1), 0)
+        return self.send_bare(bare_packet(ST_DATA, &header, self.sender.buffer.first - 1))
 
     cdef bint send_reset(self) except False:
         """Tell the peer that the connection is over."""
         cdef HeaderFields header
         self.fill_header(&header)
-        return self.send_run(bare_packet(ST_RESET, &header, self.sender.buffer.next), 0)
+        return self.send_bare(bare_packet(ST_RESET, &header, self.sender.buffer.next))

@@ -4,6 +4,11 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from pknet._core.byte_queue cimport ByteQueue
 from pknet._core.utp_log cimport LOSS_CAUSES, EventLog, LossCause
 from pknet._core.utp_packet cimport HeaderFields
+from pknet._core.utp_path_mtu cimport PathMtu
+
+cdef enum:
+    # RFC 6675 DupThresh: a packet is lost when so many that were sent after it have arrived.
+    DUPLICATE_THRESHOLD = 3
 
 cdef enum:
     SACKED = 1
@@ -11,6 +16,8 @@ cdef enum:
     IS_FIN = 4
     # Sent while the program, or the peer's window, gave no more to send.
     IS_LIMITED = 8
+    # Longer than the path is known to carry: its loss says nothing of congestion.
+    IS_PROBE = 16
 
 
 # A packet that has a sequence number and is not acknowledged. Its payload stays where it was first written
@@ -48,6 +55,8 @@ cdef struct Acknowledged:
 
 
 cdef class SendBuffer:
+    # What became of packets that were sent once is told to it.
+    cdef PathMtu path
     # Accepted from the program, without a sequence number yet.
     cdef ByteQueue pending
     # In a ring of a power of two, by seq_nr: from `first` (the oldest that is not acknowledged) to before
@@ -71,6 +80,8 @@ cdef class SendBuffer:
     cdef double newest_rtt
     # When the newest packet was sent of those taken for lost that nobody has reacted to.
     cdef double newest_lost_at
+    # Payload of all that was ever taken for lost, of probes excepted.
+    cdef unsigned long long lost_bytes
     # The last packet, by number, of those that have arrived; whether one that was sent once has arrived after
     # a later one (RFC 8985: RACK.fack, RACK.reordering_seen); whether one was sent again in vain since this
     # was last asked.
@@ -102,10 +113,13 @@ cdef class SendBuffer:
     cdef Py_ssize_t find_lost(self, double reordering, double now, double* next_time) noexcept
     cdef Py_ssize_t mark_lost(self, uint16_t seq_nr, LossCause cause) noexcept
     cdef void mark_all_lost(self, LossCause cause) noexcept
+    cdef void take_path(self, PathMtu path) noexcept
+    cdef Py_ssize_t refuse(self, uint16_t seq_nr) noexcept
     cdef void forget_selective_acks(self) noexcept
     cdef bytes new_run(
         self, Py_ssize_t count, Py_ssize_t segment, Py_ssize_t last, const HeaderFields* header, double now
     )
+    cdef bytes probe(self, Py_ssize_t size, const HeaderFields* header, double now)
     cdef bytes fin(self, const HeaderFields* header, double now)
     cdef bytes lost_run(
         self, Py_ssize_t budget, Py_ssize_t most, const HeaderFields* header, double now, Py_ssize_t* segment,

@@ -11,15 +11,13 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.math cimport INFINITY
 from libc.string cimport memcpy
 
-from pknet._core.utp_log cimport BY_REORDERING, BY_TIME
+from pknet._core.utp_log cimport BY_PATH, BY_REORDERING, BY_SIZE, BY_TIME
 from pknet._core.utp_packet cimport (
     EXTENSION_NONE, HEADER_SIZE, ST_DATA, ST_FIN, bare_packet, seq_before, seq_distance, write_header,
 )
 
 cdef enum:
     FIRST_SLOTS = 16
-    # RFC 6675 DupThresh: a packet is lost when so many that were sent after it have arrived.
-    DUPLICATE_THRESHOLD = 3
     # The most packets in one run of packets sent again.
     MAX_LOST_RUN = 64
 
@@ -30,7 +28,8 @@ cdef double ROUNDING = 1e-6
 cdef class SendBuffer:
     """Payload between the program and the peer's acknowledgement."""
 
-    def __cinit__(self):
+    def __cinit__(self, PathMtu path not None):
+        self.path = path
         self.pending = ByteQueue()
         self.newest_sent_at = self.newest_lost_at = -INFINITY
 
@@ -121,6 +120,8 @@ cdef class SendBuffer:
             self.in_flight_bytes -= packet.size
         if packet.transmissions == 1:
             result.rtt = rtt
+            if HEADER_SIZE + packet.size >= self.path.proof:
+                self.path.on_arrival(HEADER_SIZE + packet.size, packet.sent_at)
             if seq_before(seq_nr, self.highest_arrived):
                 self.reorders = True
         elif rtt < least_rtt - ROUNDING:
@@ -179,7 +180,7 @@ cdef class SendBuffer:
     # Loss.
 
     cdef Py_ssize_t find_lost(self, double reordering, double now, double* next_time) noexcept:
-        """Mark what must be lost given what has arrived, and return how many packets that are.
+        """Mark what must be lost given what has arrived, and return how many packets that are, save probes.
 
         A packet is lost if three of those after it have arrived (RFC 6675), unless the path is known to
         reorder; or if one that was sent later has, and `reordering` seconds have passed since it should have
@@ -215,7 +216,7 @@ cdef class SendBuffer:
         return lost
 
     cdef Py_ssize_t mark_lost(self, uint16_t seq_nr, LossCause cause) noexcept:
-        """Take a packet for lost; return 1, or 0 if it has arrived or was taken for lost before."""
+        """Take a packet for lost; return 1, or 0 if it is a probe or has arrived or is lost already."""
         cdef SentPacket* packet = self.packet(seq_nr)
         if packet.flags & (SACKED | LOST):
             return 0
@@ -223,11 +224,17 @@ cdef class SendBuffer:
             self.lost_from = seq_nr
         packet.flags |= LOST
         self.lost_count += 1
-        self.newest_lost_at = max(self.newest_lost_at, packet.sent_at)
         self.in_flight_bytes -= packet.size
         self.losses[<int> cause] += 1
         if self.log is not None:
             self.log.packet_lost(seq_nr, packet.size, cause)
+        if packet.flags & IS_PROBE:
+            self.path.on_probe_lost(HEADER_SIZE + packet.size)
+            return 0
+        if packet.transmissions == 1:
+            self.path.on_loss(HEADER_SIZE + packet.size, packet.sent_at)
+        self.newest_lost_at = max(self.newest_lost_at, packet.sent_at)
+        self.lost_bytes += packet.size
         return 1
 
     cdef void mark_all_lost(self, LossCause cause) noexcept:
@@ -240,6 +247,30 @@ cdef class SendBuffer:
         while seq_nr != self.next:
             self.mark_lost(seq_nr, cause)
             seq_nr += 1
+
+    cdef void take_path(self, PathMtu path) noexcept:
+        """Go on over another path: what is outstanding is lost, and its arrival says nothing of that path."""
+        cdef uint16_t seq_nr = self.first
+        cdef SentPacket* packet
+        self.mark_all_lost(BY_PATH)
+        self.path = path
+        while seq_nr != self.next:
+            packet = self.packet(seq_nr)
+            packet.flags &= <uint8_t> ~IS_PROBE
+            packet.transmissions = max(packet.transmissions, <uint8_t> 2)
+            seq_nr += 1
+
+    cdef Py_ssize_t refuse(self, uint16_t seq_nr) noexcept:
+        """Take a packet for lost since it was too long; return its payload, 0 if that can't be."""
+        cdef SentPacket* packet
+        if seq_distance(self.first, seq_nr) >= self.outstanding():
+            return 0
+        packet = self.packet(seq_nr)
+        if packet.transmissions > 1 or packet.flags & (SACKED | LOST):
+            return 0
+        packet.flags |= IS_PROBE
+        self.mark_lost(seq_nr, BY_SIZE)
+        return packet.size
 
     cdef void forget_selective_acks(self) noexcept:
         """Take for in flight what the peer said has arrived early."""
@@ -278,6 +309,12 @@ cdef class SendBuffer:
             self.push(run, offset + HEADER_SIZE, size, now, 0)
             offset += HEADER_SIZE + size
         return run
+
+    cdef bytes probe(self, Py_ssize_t size, const HeaderFields* header, double now):
+        """Give a sequence number to `size` bytes of pending payload, as one packet that may be too long."""
+        cdef bytes packet = self.new_run(1, size, 0, header, now)
+        self.packet(self.next - 1).flags |= IS_PROBE
+        return packet
 
     cdef bytes fin(self, const HeaderFields* header, double now):
         """Give the FIN its sequence number and return it."""
@@ -334,7 +371,7 @@ cdef class SendBuffer:
                 out + HEADER_SIZE, PyBytes_AS_STRING(<bytes> <object> packet.run) + packet.offset, packet.size
             )
             out += HEADER_SIZE + packet.size
-            packet.flags &= <uint8_t> ~LOST
+            packet.flags &= <uint8_t> ~(LOST | IS_PROBE)
             packet.transmissions = <uint8_t> min(packet.transmissions + 1, 255)
             self.stamp(packet, now)
             self.in_flight_bytes += packet.size

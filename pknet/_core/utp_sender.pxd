@@ -4,6 +4,7 @@ from pknet._core.utp_config cimport UtpConfig
 from pknet._core.utp_congestion cimport CongestionController
 from pknet._core.utp_pacer cimport Pacer
 from pknet._core.utp_packet cimport HeaderFields, PacketHeader
+from pknet._core.utp_path_mtu cimport PathMtu
 from pknet._core.utp_rtt cimport RttEstimator
 from pknet._core.utp_send_buffer cimport Acknowledged, SendBuffer
 from pknet._core.utp_timers cimport TimerTable
@@ -18,7 +19,8 @@ cdef class Sender:
     cdef double round_end
     cdef RttEstimator rtt
     cdef Pacer pacer
-    # Payload of a full packet.
+    # How long packets may be, and the payload of a full one.
+    cdef PathMtu path
     cdef Py_ssize_t segment
     cdef uint32_t peer_window
     cdef uint32_t peer_window_most
@@ -52,7 +54,8 @@ cdef class Sender:
     cdef double delivery_rate
 
     cdef bint start(self, uint16_t seq_nr, uint32_t peer_window) except False
-    cdef bint take_path(self, Py_ssize_t max_datagram) except False
+    cdef bint take_path(self, PathMtu path) except False
+    cdef bint use_fresh_controller(self) except False
     cdef bint use_controller(self, name) except False
     cdef Py_ssize_t unacknowledged(self) noexcept
     cdef Py_ssize_t limit(self) noexcept
@@ -65,14 +68,21 @@ cdef class Sender:
     cdef void detect_loss(self, double now) noexcept
     cdef double reordering_time(self, double now) noexcept
     cdef void react_to_loss(self, double now) noexcept
+    cdef bint refuse(self, uint16_t seq_nr, Py_ssize_t max_datagram, double now) noexcept
     cdef void fire_timers(self, double now) noexcept
     cdef void on_retransmission_timeout(self, double now) noexcept
     cdef void on_tail_timeout(self) noexcept
     cdef void on_probe_timeout(self) noexcept
-    cdef void begin(self, double now) noexcept
-    cdef bytes next_run(self, const HeaderFields* header, double now, Py_ssize_t* segment)
+    cdef bint begin(self, double now) except False
+    cdef void resize(self) noexcept
+    cdef bytes next_run(
+        self, const HeaderFields* header, double now, Py_ssize_t* segment, bint* may_fragment
+    )
     cdef bytes lost_run(self, const HeaderFields* header, double now, Py_ssize_t* segment)
-    cdef bytes new_run(self, const HeaderFields* header, double now, Py_ssize_t* segment)
+    cdef bytes new_run(
+        self, const HeaderFields* header, double now, Py_ssize_t* segment, bint* may_fragment
+    )
+    cdef Py_ssize_t probe_payload(self, double now) noexcept
     cdef Py_ssize_t most_outstanding(self) noexcept
     cdef double timeout(self) noexcept
     cdef bint may_probe_tail(self) noexcept

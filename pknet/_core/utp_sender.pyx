@@ -8,8 +8,10 @@ from libc.math cimport INFINITY
 
 from pknet._core.utp_congestion cimport AckSample
 from pknet._core.utp_controllers cimport make_controller
-from pknet._core.utp_log cimport BY_PATH, BY_REORDERING, BY_TAIL_PROBE, BY_TIMEOUT, BY_WINDOW
+from pknet._core.utp_log cimport BY_REORDERING, BY_TAIL_PROBE, BY_TIMEOUT, BY_WINDOW
 from pknet._core.utp_packet cimport HEADER_SIZE, ST_STATE, seq_before
+from pknet._core.utp_path_mtu cimport PathMtu
+from pknet._core.utp_send_buffer cimport DUPLICATE_THRESHOLD
 from pknet._core.utp_timers cimport GIVE_UP, PACE, PROBE, REORDERING, RETRANSMIT, TAIL
 
 cdef enum:
@@ -38,14 +40,14 @@ cdef double PROBES_PER_PEER_TIMEOUT = 4
 cdef class Sender:
     """The sending half of a connection."""
 
-    def __cinit__(self, UtpConfig config not None, TimerTable timers not None, Py_ssize_t max_datagram):
+    def __cinit__(self, UtpConfig config not None, TimerTable timers not None, PathMtu path not None):
         self.config = config
         self.timers = timers
-        self.buffer = SendBuffer()
+        self.buffer = SendBuffer(path)
         self.congestion_name = config.congestion_control
         self.reordering_steps = 1
         self.patient = True
-        self.take_path(max_datagram)
+        self.take_path(path)
 
     cdef bint start(self, uint16_t seq_nr, uint32_t peer_window) except False:
         """Set the first sequence number to use and the peer's window."""
@@ -53,20 +55,28 @@ cdef class Sender:
         self.peer_window = self.peer_window_most = peer_window
         return True
 
-    cdef bint take_path(self, Py_ssize_t max_datagram) except False:
+    cdef bint take_path(self, PathMtu path) except False:
         """Forget what is known of the path (RFC 9000 section 9.4) and send again what may be lost on it."""
-        self.segment = max_datagram - HEADER_SIZE
-        self.congestion = make_controller(self.congestion_name, self.segment, self.config)
+        self.path = path
+        self.segment = path.size - HEADER_SIZE
+        self.use_fresh_controller()
         self.rtt = RttEstimator(self.config.initial_timeout, self.config.min_timeout, self.config.max_timeout)
         self.pacer = Pacer()
         self.resend_now = self.tail_probed = False
         self.duplicate_acks = 0
         self.reacted_at = -INFINITY
         self.timers.at[RETRANSMIT] = self.timers.at[REORDERING] = self.timers.at[TAIL] = INFINITY
+        self.buffer.take_path(path)
         if self.buffer.outstanding():
-            self.buffer.mark_all_lost(BY_PATH)
             self.recovering = True
             self.recovery_end = self.buffer.next
+        return True
+
+    cdef bint use_fresh_controller(self) except False:
+        """Begin as a connection does that has heard nothing of the path."""
+        self.congestion = make_controller(
+            self.congestion_name, self.path.size - HEADER_SIZE, self.config
+        )
         return True
 
     cdef bint use_controller(self, name) except False:
@@ -99,7 +109,7 @@ cdef class Sender:
         cdef SendBuffer buffer = self.buffer
         cdef Acknowledged result
         cdef AckSample sample
-        cdef Py_ssize_t in_flight
+        cdef unsigned long long lost_before
         cdef bint window_was_full = self.window_is_full()
         buffer.acknowledge(
             packet.ack_nr, packet.selective_ack, packet.selective_ack_size, self.rtt.least, now, &result
@@ -121,12 +131,12 @@ cdef class Sender:
             self.answer_tail_probe(packet, result.advanced, now)
         if result.packets:
             self.timers.at[GIVE_UP] = INFINITY
-            in_flight = buffer.in_flight_bytes
+            lost_before = buffer.lost_bytes
             self.detect_loss(now)
             sample.now = now
             sample.acked = result.bytes
             sample.may_grow = window_was_full and buffer.newest_sent_at >= self.reacted_at
-            sample.lost = in_flight - buffer.in_flight_bytes
+            sample.lost = buffer.lost_bytes - lost_before
             sample.in_flight = buffer.in_flight_bytes
             sample.rtt = result.rtt
             sample.smoothed_rtt = self.rtt.smoothed
@@ -171,6 +181,7 @@ cdef class Sender:
             if self.buffer.outstanding():
                 # What probed the shut window was thrown away.
                 self.buffer.mark_all_lost(BY_WINDOW)
+                self.path.absolve()
                 self.timers.at[RETRANSMIT] = INFINITY
         self.peer_window = packet.wnd_size
         self.peer_window_most = max(self.peer_window_most, packet.wnd_size)
@@ -228,26 +239,56 @@ cdef class Sender:
         self.resend_now = True
         self.congestion.on_loss(now)
 
+    cdef bint refuse(self, uint16_t seq_nr, Py_ssize_t max_datagram, double now) noexcept:
+        """Take word that a packet was too long, and of what passes, 0 if it doesn't say; return whether it is
+        believed.
+        """
+        cdef Py_ssize_t payload = self.buffer.refuse(seq_nr)
+        if payload == 0:
+            return False
+        self.path.limit(max_datagram, HEADER_SIZE + payload, now)
+        return True
+
     # Sending.
 
-    cdef void begin(self, double now) noexcept:
+    cdef bint begin(self, double now) except False:
         """Get ready for calls of next_run."""
+        if self.path.judge(now):
+            # What is lost because it is too long says nothing of congestion, and there was nothing else yet.
+            self.use_fresh_controller()
+            self.tail_probed = False
+        if self.path.size != HEADER_SIZE + self.segment:
+            self.resize()
         self.paced = False
         self.resend_now = self.resend_now and self.buffer.lost_count > 0
         self.pacer.refill(
             self.congestion.pacing_rate(self.rtt.smoothed) if self.rtt.smoothed > 0 else 0, self.segment, now
         )
+        return True
 
-    cdef bytes next_run(self, const HeaderFields* header, double now, Py_ssize_t* segment):
+    cdef void resize(self) noexcept:
+        """Make new packets as long as the path carries them."""
+        self.segment = self.path.size - HEADER_SIZE
+        self.congestion.resize(self.segment)
+
+    cdef bytes next_run(
+        self, const HeaderFields* header, double now, Py_ssize_t* segment, bint* may_fragment
+    ):
         """Return the next packets to send, back to back, or None if nothing may leave now.
 
-        Lost packets go first, the FIN last. `segment` is set to the payload of each but the last of them.
+        Lost packets go first, the FIN last. `segment` is set to the payload of each but the last of them,
+        `may_fragment` to whether they leave without DF: what is sent again can't be cut anew, and may be too
+        long.
         """
         cdef bytes run = None
         if self.buffer.lost_count:
             run = self.lost_run(header, now, segment)
-        if run is None and self.buffer.pending.size:
-            run = self.new_run(header, now, segment)
+            if run is not None:
+                may_fragment[0] = True
+                return run
+        may_fragment[0] = self.path.is_at_floor()
+        if self.buffer.pending.size:
+            run = self.new_run(header, now, segment, may_fragment)
         if run is None and self.fin_wanted and not self.fin_sent and self.buffer.pending.size == 0:
             self.fin_sent = True
             segment[0] = 0
@@ -284,7 +325,9 @@ cdef class Sender:
         self.pacer.credit -= len(run) - count * HEADER_SIZE
         return run
 
-    cdef bytes new_run(self, const HeaderFields* header, double now, Py_ssize_t* segment):
+    cdef bytes new_run(
+        self, const HeaderFields* header, double now, Py_ssize_t* segment, bint* may_fragment
+    ):
         """Return packets with pending payload, or None if none may leave."""
         cdef SendBuffer buffer = self.buffer
         cdef Py_ssize_t pending = buffer.pending.size
@@ -307,6 +350,14 @@ cdef class Sender:
         if self.pacer.credit <= 0 and not self.probing:
             self.paced = True
             return None
+        if self.path.size < self.path.ceiling and most > DUPLICATE_THRESHOLD:
+            segment[0] = self.probe_payload(now)
+            if segment[0]:
+                self.path.probe = HEADER_SIZE + segment[0]
+                self.bytes_sent += segment[0]
+                self.pacer.credit -= segment[0]
+                may_fragment[0] = False
+                return buffer.probe(segment[0], header, now)
         count = min(room, pending, max(<Py_ssize_t> self.pacer.credit, self.segment)) // self.segment
         count = min(count, most)
         rest = pending - count * self.segment
@@ -325,6 +376,25 @@ cdef class Sender:
         self.pacer.credit -= count * self.segment + last
         segment[0] = self.segment if count else last
         return buffer.new_run(count, self.segment, last, header, now)
+
+    cdef Py_ssize_t probe_payload(self, double now) noexcept:
+        """Return the payload of a packet that finds out whether the path carries more; 0 if none is to leave.
+
+        So much has to follow it that its loss shows in a round trip (RFC 4821 section 7.4). For the packet
+        itself the congestion window need not have room, since there is never more than one (RFC 8899 section
+        3, item 7).
+        """
+        cdef Py_ssize_t payload, needed
+        cdef Py_ssize_t unseen = self.buffer.outstanding_bytes - self.buffer.sacked_bytes
+        if self.recovering or self.buffer.lost_count or self.probing:
+            return 0
+        payload = self.path.wanted_probe(now) - HEADER_SIZE
+        needed = payload + DUPLICATE_THRESHOLD * self.segment
+        if payload <= 0 or self.buffer.pending.size < needed or self.congestion.window < needed or (
+            <Py_ssize_t> self.peer_window - unseen < payload
+        ):
+            return 0
+        return payload
 
     cdef Py_ssize_t most_outstanding(self) noexcept:
         """Return how many packets the peer may be expected to keep while one before them is missing."""

@@ -22,7 +22,7 @@ class UtpStats:
     `peer_window`, `receive_window`: what each side last advertised; `peer_window_closures`,
     `receive_window_closures`: how often that became 0. `delivery_rate`: how fast the path delivered last,
     `pacing_rate`: how fast packets may leave, None while it isn't known. `max_datagram`: largest UDP payload
-    sent.
+    of packets now, as far as is known of the path.
     """
 
     state: str

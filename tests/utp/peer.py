@@ -18,7 +18,8 @@ from pknet.utp import (
 )
 
 REMOTE = ("192.0.2.9", 6881)
-# The largest payload of a packet to an IPv4 remote, by default.
+# The payload of a full packet where no other settings are given. Those have no search for it, so that a test
+# sees the packets that it is about, and no probes.
 SEGMENT = 1402 - 20
 DATA, FIN, STATE, RESET, SYN = PacketType
 
@@ -41,7 +42,7 @@ class Peer:
         seq_nr: int = 100,
         wnd_size: int = 1 << 20,
     ) -> None:
-        self.endpoint = UtpEndpoint(Random(seed).randbytes, config)
+        self.endpoint = UtpEndpoint(Random(seed).randbytes, config or UtpConfig(path_mtu_discovery=False))
         self.now = now
         self.remote = remote
         self.send_id = self.receive_id = 0

@@ -497,7 +497,7 @@ def test_a_peer_that_vanishes_ends_the_stream_in_peer_timeout() -> None:
 
 
 def test_a_peer_that_acknowledges_something_now_and_then_is_there() -> None:
-    peer = Peer(UtpConfig(peer_timeout=30))
+    peer = Peer(UtpConfig(peer_timeout=30, path_mtu_discovery=False))
     connection = peer.dial_and_prove()
     connection.send(bytes(6 * SEGMENT), peer.now)
     first = peer.take()[0].seq_nr
@@ -672,7 +672,7 @@ def test_a_closed_connection_is_not_held_by_a_peer_that_only_says_it_has_no_room
 
 
 def test_packets_sent_again_leave_in_runs_that_one_call_takes() -> None:
-    peer = Peer(UtpConfig(max_datagram=9000))
+    peer = Peer(UtpConfig(max_datagram=9000, path_mtu_discovery=False))
     connection = peer.answer_dial()
     for _ in range(6):
         connection.send(bytes(1 << 20), peer.now)

@@ -135,7 +135,7 @@ def test_a_log_begins_with_the_parameters_and_ends_when_the_connection_is_forgot
         "connection_id": parameters["connection_id"],
         "is_initiator": True,
         "congestion_control": "ledbat",
-        "max_datagram": 1402,
+        "max_datagram": 1200,
     }
     assert (last, nothing) == ("log_ended", {})
     assert connection.log is None
@@ -429,3 +429,18 @@ def test_what_can_not_be_called_is_no_log(what: Any) -> None:
     with pytest.raises(TypeError, match="something to call"):
         connection.log = what
     assert connection.log is log
+
+
+def test_what_the_system_refuses_and_the_size_that_follows_are_in_the_log() -> None:
+    events: list[tuple[float, str, Any]] = []
+    peer = Peer(UtpConfig())
+    connection = peer.dial_and_prove()
+    connection.log = lambda time, name, data: events.append((time, name, data))
+    connection.send(bytes(50_000), peer.now)
+    probe = peer.take()[0]
+    peer.endpoint.receive_packet_too_big(bytes(probe), 1000, peer.remote, None, peer.now)
+    peer.take()
+    named = [(name, data) for _, name, data in events]
+    lost = next(data for name, data in named if name == "utp:packet_lost")
+    assert (lost["seq_nr"], lost["size"], lost["trigger"]) == (probe.seq_nr, 1382, "packet_too_big")
+    assert [data["max_datagram"] for name, data in named if name == "utp:parameters_set"][-1] == 1000

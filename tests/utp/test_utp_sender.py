@@ -88,7 +88,7 @@ def test_a_partial_packet_does_not_wait() -> None:
 
 
 def test_with_nagle_a_partial_packet_waits_while_others_are_in_flight() -> None:
-    peer = Peer(UtpConfig(nagle=True))
+    peer = Peer(UtpConfig(nagle=True, path_mtu_discovery=False))
     connection = opened(peer)
     connection.send(b"one", peer.now)
     assert peer.take_payload() == b"one"
@@ -405,7 +405,7 @@ def test_a_tail_probe_that_made_up_for_a_loss_shrinks_the_window() -> None:
 
 
 def test_silence_sends_all_again_with_a_small_window_and_backs_off() -> None:
-    peer = Peer(UtpConfig(min_timeout=0.5, peer_timeout=100))
+    peer = Peer(UtpConfig(min_timeout=0.5, peer_timeout=100, path_mtu_discovery=False))
     connection = opened(peer)
     connection.send(bytes(10 * SEGMENT), peer.now)
     first = peer.take()[0].seq_nr

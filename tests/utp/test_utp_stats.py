@@ -45,7 +45,7 @@ def test_the_figures_of_a_fresh_connection() -> None:
 
 
 def test_the_figures_follow_what_happens() -> None:
-    peer = Peer(UtpConfig(receive_buffer=10_000))
+    peer = Peer(UtpConfig(receive_buffer=10_000, path_mtu_discovery=False))
     connection = peer.dial_and_prove()
     connection.send(bytes(2 * SEGMENT + 10), peer.now)
     connection.send(bytes(20 * SEGMENT), peer.now)
