@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pknet_asyncio.readiness import SelectThread, readiness_of
 from pknet_io.segments import segment_receiver
+from pknet_io.too_big import too_big_reporter
 from pknet_io.udp import MAX_WAITING
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class Driver:
         self.loop = asyncio.get_running_loop()
         self._on_event = on_event
         self._receive_segments = segment_receiver(machine)
+        self._report_too_big = too_big_reporter(machine)
         self._sockets: dict[UdpSocket, deque[Transmit]] = {}
         self._readiness = readiness_of(self.loop, socket.fileno())
         self._timer: asyncio.TimerHandle | None = None
@@ -96,11 +98,12 @@ class Driver:
             while not self._closed:
                 self._drain_is_due = False
                 self._send(self.machine.transmits())
+                changed = self._report_too_big(self._sockets, self.now)
                 events = self.machine.events()
                 for event in events:
                     self._tell(event)
                 # Handling an event may have called a verb, and so may have made something new to send.
-                if not events and not self._drain_is_due:
+                if not events and not changed and not self._drain_is_due:
                     break
         finally:
             self._draining = False

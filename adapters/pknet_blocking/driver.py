@@ -18,6 +18,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 from pknet_io.segments import segment_receiver
+from pknet_io.too_big import too_big_reporter
 from pknet_io.udp import MAX_WAITING
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class Driver:
         self.lock = threading.RLock()
         self._on_event = on_event
         self._receive_segments = segment_receiver(machine)
+        self._report_too_big = too_big_reporter(machine)
         self._selector = selectors.DefaultSelector()
         self._wake_receiver, self._wake_sender = sockets.socketpair()
         self._wake_receiver.setblocking(False)
@@ -223,11 +225,12 @@ class Driver:
             while not self._closed:
                 self._drain_again = False
                 self._send(self.machine.transmits())
+                changed = self._report_too_big(self._sockets, self.now)
                 events = self.machine.events()
                 for event in events:
                     self._tell(event)
                 # Handling an event may have called a verb, and so may have made something new to send.
-                if not events and not self._drain_again:
+                if not events and not changed and not self._drain_again:
                     break
         finally:
             self._draining = False

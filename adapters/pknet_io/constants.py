@@ -24,6 +24,7 @@ __all__ = [
     "SEND_BUFFER_FULL",
     "SOL_UDP",
     "SO_RXQ_OVFL",
+    "TOO_BIG",
     "UDP_GRO",
     "UDP_SEGMENT",
     "Family",
@@ -48,6 +49,7 @@ MAX_RUN_BYTES = 65_507
 class Family(NamedTuple):
     """How one address family spells what a datagram can be asked and told."""
 
+    address_family: int
     level: int
     # The address of this machine that a datagram came to, and leaves from.
     receive_pktinfo: int | None  # the option that asks for it
@@ -63,6 +65,9 @@ class Family(NamedTuple):
     # Don't Fragment. There is no control message for it that every system knows.
     dont_fragment: int | None
     dont_fragment_values: tuple[int, int]  # off, on
+    # The MTU of a connected socket's route, and how much of it are IP and UDP headers.
+    mtu: int | None
+    header_bytes: int
 
 
 # On Linux "on" is PMTUDISC_PROBE, not PMTUDISC_DO: it sets DF and ignores the kernel's own path MTU, which a
@@ -75,6 +80,7 @@ _OFF_ON = (0, 1)
 _IP_RECVTOS: int | None = getattr(socket, "IP_RECVTOS", 13 if LINUX else 27 if _DARWIN else None)
 
 IPV4 = Family(
+    address_family=socket.AF_INET,
     level=socket.IPPROTO_IP,
     receive_pktinfo=8 if LINUX else 26 if _DARWIN else None,  # <linux/in.h>, <netinet/in.h>
     pktinfo=8 if LINUX else 26 if _DARWIN else None,
@@ -96,10 +102,13 @@ IPV4 = Family(
         else None
     ),
     dont_fragment_values=_PMTUDISC if LINUX else _OFF_ON,
+    mtu=14 if LINUX else None,  # IP_MTU of <linux/in.h>
+    header_bytes=28,
 )
 
 # RFC 3542 gives IPv6 the same names, and control messages both ways, everywhere.
 IPV6 = Family(
+    address_family=socket.AF_INET6,
     level=socket.IPPROTO_IPV6,
     receive_pktinfo=getattr(socket, "IPV6_RECVPKTINFO", None),
     pktinfo=getattr(socket, "IPV6_PKTINFO", None),
@@ -113,6 +122,8 @@ IPV6 = Family(
     if LINUX
     else getattr(socket, "IPV6_DONTFRAG", None),  # IPV6_MTU_DISCOVER of <linux/in6.h>
     dont_fragment_values=_PMTUDISC if LINUX else _OFF_ON,
+    mtu=24 if LINUX else None,  # IPV6_MTU of <linux/in6.h>
+    header_bytes=48,
 )
 
 
@@ -127,6 +138,9 @@ GSO_IMPOSSIBLE = _numbers("EIO")
 # Or this run, with this segment size, cannot go in one call: EMSGSIZE (EINVAL on older kernels) says that a
 # segment is larger than the path's MTU.
 GSO_REFUSED = GSO_IMPOSSIBLE | _numbers("EINVAL", "EMSGSIZE", "ENOPROTOOPT", "EOPNOTSUPP")
+
+# This datagram is longer than UDP can be, or than the path's MTU and has DF.
+TOO_BIG = _numbers("EMSGSIZE", "WSAEMSGSIZE")
 
 # What an ICMP message about an earlier datagram turns into, by the systems that report it on the socket.
 ICMP_ERRORS = _numbers(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from pknet_io import constants, control, options
 from pknet_io.addresses import Address, Sockaddr, to_sockaddr
+from pknet_io.too_big import QUOTED_BYTES, PacketTooBig, largest_datagram
 
 if TYPE_CHECKING:
     import socket
@@ -22,6 +23,7 @@ __all__ = ["Sender"]
 
 _MAX_REMOTES = 4096
 _MAX_UNFINISHED = 64
+_MAX_TOO_BIG = 256
 
 _CLOSED = (errno.EBADF, errno.ENOTSOCK)
 
@@ -45,6 +47,8 @@ class Sender:
         # The runs that the kernel took in part, by identity, and the bytes it took. The object is held so
         # that its id stays its own.
         self._unfinished: dict[int, tuple[Transmit, int]] = {}
+        # What was too long for the path, with the socket address that it was for.
+        self.too_big: list[tuple[bytes, Transmit, Sockaddr]] = []
         # What the options of the socket say now, and what they said when we were given it.
         self._dont_fragment: bool | None = None
         self._usual_dont_fragment = options.get(sock, family.level, family.dont_fragment)
@@ -75,6 +79,18 @@ class Sender:
             return self._send(transmit, sockaddr, (*messages, ttl))
         return self._send_under_ttl(transmit.ttl, transmit, sockaddr, messages)
 
+    def take_too_big(self) -> list[PacketTooBig]:
+        """Return the datagrams with DF that the system refused as too long since this was last called."""
+        taken, self.too_big = self.too_big, []
+        largest: dict[Sockaddr, int | None] = {}
+        for _, _, sockaddr in taken:
+            if sockaddr not in largest:
+                largest[sockaddr] = largest_datagram(self._family, sockaddr)
+        return [
+            PacketTooBig(data, largest[sockaddr], transmit.remote, transmit.local)
+            for data, transmit, sockaddr in taken
+        ]
+
     def drop(self, transmit: Transmit) -> None:
         """Count a transmit that is given up because too many wait already."""
         self._drop(errno.ENOBUFS, len(transmit.datagrams()))
@@ -88,7 +104,7 @@ class Sender:
         elif code in constants.SEND_BUFFER_FULL:
             return False
         else:
-            self._drop(code, 1)
+            self._refused(code, transmit.data, 1, transmit, sockaddr)
         return True
 
     def _send_run(
@@ -120,9 +136,17 @@ class Sender:
                 step = segment_size  # the rest of this run goes one by one
                 continue
             else:
-                self._drop(code, count)
+                self._refused(code, part, count, transmit, sockaddr)
             start += len(part)
         return True
+
+    def _refused(
+        self, code: int, data: bytes | memoryview, count: int, transmit: Transmit, sockaddr: Sockaddr
+    ) -> None:
+        """Count datagrams that the kernel refused for good; keep those that were too long for the path."""
+        self._drop(code, count)
+        if code in constants.TOO_BIG and transmit.dont_fragment and len(self.too_big) < _MAX_TOO_BIG:
+            self.too_big.append((bytes(data[:QUOTED_BYTES]), transmit, sockaddr))
 
     def _keep_place(self, transmit: Transmit, start: int) -> None:
         if not start:
@@ -191,6 +215,7 @@ class Sender:
             self._sock.setsockopt(self._family.level, self._family.dont_fragment, value)
         except OSError:
             self._usual_dont_fragment = None  # it is there in name only
+        self._stats.dont_fragment_changes += 1
 
     def _sockaddr(self, remote: Hashable) -> Sockaddr | None:
         address = cast("Address", remote)

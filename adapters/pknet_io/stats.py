@@ -23,6 +23,8 @@ class UdpStats:
 
     "EAFNOSUPPORT" also counts those whose remote address is not a numeric one of the socket's family.
     """
+    dont_fragment_changes: int = 0
+    """How often DF had to be set or cleared for the next datagram: a system call each time."""
     received: int = 0
     """Datagrams."""
     received_runs: int = 0

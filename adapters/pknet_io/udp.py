@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from pknet import Transmit
+    from pknet_io.too_big import PacketTooBig
 
 __all__ = ["MAX_WAITING", "UdpSocket"]
 
@@ -101,6 +102,13 @@ class UdpSocket:
     def sock(self) -> socket.socket:
         """The system's socket, for its options and addresses; leave sending, receiving and closing alone."""
         return self._sock
+
+    def take_too_big(self) -> list[PacketTooBig]:
+        """Return which datagrams with DF the system refused as too long, since this was last called.
+
+        They are longer than the MTU of the route to their destination, and are counted in `stats` too.
+        """
+        return self._sender.take_too_big() if self._sender.too_big else []
 
     def fileno(self) -> int:
         """Return the file descriptor, -1 once closed."""

@@ -307,6 +307,18 @@ class Node(StreamOwner):
             else:
                 self._stats.unknown_datagrams += -(-(stop - start) // segment_size)
 
+    def receive_packet_too_big(
+        self,
+        data: bytes | bytearray | memoryview,
+        max_datagram: int | None,
+        remote: Any,
+        local: Hashable | None,
+        now: float,
+    ) -> None:
+        """Take word, as a uTP endpoint does, that a datagram is too long for its path."""
+        self._advance(now)
+        self.utp.receive_packet_too_big(data, max_datagram, remote, local, self._now)
+
     def handle_timeout(self, now: float) -> None:
         """Do what is due."""
         self._advance(now)

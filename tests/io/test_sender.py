@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pknet import Transmit
 from pknet_io import UdpSocket, constants, sender
+from pknet_io.too_big import PacketTooBig
 from tests.io.sockets import (
     FULL,
     FailingSocket,
@@ -446,3 +447,53 @@ def test_a_system_that_refuses_to_set_df_still_sends(sender, receiver, host):
     assert sender.send(Transmit(b"data", (host, receiver.address[1]), dont_fragment=True))
     assert receive_datagrams(receiver, 1) == [b"data"]
     assert not sender.can_set_dont_fragment
+
+
+# What is too long for the path
+
+
+@pytest.mark.root
+def test_what_is_longer_than_the_interface_carries_is_told_with_what_would_fit(in_new_namespace, host):
+    headers = 48 if ":" in host else 28
+
+    def send() -> list[PacketTooBig]:
+        with UdpSocket.bind(host) as sender, UdpSocket.bind(host) as receiver:
+            for size, wanted in ((1402, True), (1402, None), (1402, False), (100, True)):
+                assert sender.send(Transmit(bytes(size), receiver.address, dont_fragment=wanted))
+            assert sender.send(run_of(numbered([1300] * 3), receiver.address, dont_fragment=True))
+            told = sender.take_too_big()
+            assert {remote for _, _, remote, _ in told} == {receiver.address}
+            assert sender.take_too_big() == []
+            return told
+
+    told = in_new_namespace("ip link set lo mtu 1300 up", send)
+    assert [data for data, _, _, _ in told] == [
+        datagram[:64] for datagram in [bytes(1402), *numbered([1300] * 3)]
+    ]
+    assert {max_datagram for _, max_datagram, _, _ in told} == {1300 - headers}
+
+
+def test_a_system_that_does_not_tell_the_mtu_says_so(recording, monkeypatch):
+    udp, sock = recording
+    udp._sender._family = udp._sender._family._replace(mtu=None)
+    sock.fail(errno.EMSGSIZE)
+    assert udp.send(Transmit(b"long", SOMEWHERE, local=None, dont_fragment=True))
+    assert udp.take_too_big() == [(b"long", None, SOMEWHERE, None)]
+
+
+def test_what_nobody_takes_note_of_is_kept_within_bounds(recording, monkeypatch):
+    monkeypatch.setattr(sender, "_MAX_TOO_BIG", 3)
+    udp, sock = recording
+    for _ in range(5):
+        sock.fail(errno.EMSGSIZE)
+        assert udp.send(Transmit(b"long", SOMEWHERE, dont_fragment=True))
+    assert len(udp.take_too_big()) == 3
+    assert udp.stats.send_drops == {"EMSGSIZE": 5}
+
+
+@linux
+def test_df_costs_a_call_only_when_it_changes(sender, receiver, host):
+    remote = (host, receiver.address[1])
+    for wanted in (True, True, True, False, False, True, True):
+        assert sender.send(Transmit(b"data", remote, dont_fragment=wanted))
+    assert sender.stats.dont_fragment_changes == 3

@@ -721,3 +721,20 @@ def test_what_was_sent_before_close_is_delivered_over_a_slow_path() -> None:
     assert network.run_until(lambda: stream.closed, 600)
     assert stream.closed.undelivered == 0
     assert len(far.streams[0].received) == sent > 1_000_000
+
+
+def test_a_node_passes_on_that_a_datagram_was_too_long_for_its_path() -> None:
+    node = make_node()
+    connection = node.utp.connect(STRANGER, 1.0)
+    (syn,) = node.transmits()
+    node.receive_datagram(utp_state(syn.data), STRANGER, None, 1.1)
+    connection.send(bytes(50_000), 1.1)
+    probe = next(transmit for transmit in node.transmits() if len(transmit.data) == 1402)
+    node.receive_packet_too_big(probe.data[:20], 1300, STRANGER, None, 1.2)
+    assert 1300 in [len(transmit.data) for transmit in node.transmits()]
+
+
+def utp_state(syn: bytes) -> bytes:
+    """Return the SYN-ACK for a SYN."""
+    connection_id, seq_nr = struct.unpack(">H12xH", syn[2:18])
+    return struct.pack(">BBHIIIHH", 0x21, 0, connection_id, 1, 0, 1 << 20, 5, seq_nr)
