@@ -76,9 +76,14 @@ class TorrentSession:
         self._handle.pause()
 
     def wait_until_complete(self, timeout: float = 60.0) -> None:
-        """Return once every piece is here and agrees with its hash."""
+        """Return once every piece is here, agrees with its hash and is on the disk."""
         deadline = time.monotonic() + timeout
-        while libtorrent.torrent_finished_alert not in self._seen:
+        self._wait_for(libtorrent.torrent_finished_alert, deadline)
+        self._handle.flush_cache()
+        self._wait_for(libtorrent.cache_flushed_alert, deadline)
+
+    def _wait_for(self, alert_type: type, deadline: float) -> None:
+        while alert_type not in self._seen:
             if time.monotonic() > deadline:
                 raise TorrentError("the torrent is not complete: " + "; ".join(self._alerts))
             self._session.wait_for_alert(100)
