@@ -31,17 +31,18 @@ def first_to_open(
             begun.append(dial(changed.set))
             pause = delay if number < len(dials) else float("inf")
             until = min(time.monotonic() + pause, deadline)
-            while not all(connection.is_over for connection in begun):
-                left = until - time.monotonic()
-                if left <= 0:
-                    break
-                changed.wait(left if left < threading.TIMEOUT_MAX else None)
-                changed.clear()
+            while True:
+                # It may be over by now, too: then its methods say so.
                 for connection in begun:
                     if connection.is_open:
                         begun.remove(connection)
                         connection.on_change = None
                         return connection
+                left = until - time.monotonic()
+                if left <= 0 or all(connection.is_over for connection in begun):
+                    break
+                changed.wait(left if left < threading.TIMEOUT_MAX else None)
+                changed.clear()
         _fail(begun)
     finally:
         for connection in begun:

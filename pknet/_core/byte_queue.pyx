@@ -1,5 +1,6 @@
 """A queue of bytes that keeps the chunks it is given."""
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.string cimport memcpy
 
@@ -8,6 +9,8 @@ cdef enum:
     MANY_USED = 64
 
 
+# It holds bytes alone, so nothing refers back to it.
+@cython.no_gc
 cdef class ByteQueue:
     """Bytes in, in chunks; bytes out, in any sizes. One that is never used costs no list."""
 

@@ -6,6 +6,7 @@ The window is the limit less what is readable and less what came early: libutp a
 against it what a selective ACK has acknowledged.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
 from cpython.ref cimport Py_DECREF, Py_INCREF
@@ -33,6 +34,8 @@ cdef enum:
     SHARE_BEYOND_LIMIT = 4
 
 
+# It holds bytes alone, so nothing refers back to it.
+@cython.no_gc
 cdef class ReceiveBuffer:
     """Payload between the network and the reader."""
 

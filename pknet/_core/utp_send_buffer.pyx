@@ -5,6 +5,7 @@ points there; a run is freed when its last packet is acknowledged. A packet's pa
 sequence number, since uTP counts packets and the first copy may yet arrive.
 """
 
+cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.ref cimport Py_DECREF, Py_INCREF
@@ -25,6 +26,8 @@ cdef enum:
 cdef double ROUNDING = 1e-6
 
 
+# It holds bytes alone, so nothing refers back to it.
+@cython.no_gc
 cdef class SendBuffer:
     """Payload between the program and the peer's acknowledgement."""
 

@@ -34,7 +34,7 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Sequence[Path]:
         Program(),
         Link(latency=0.02, rate=1e6, queue=50_000, loss=0.02),
         Link(latency=0.02),
-        config=UtpConfig(open_log=QlogDirectory(folder)),
+        config=UtpConfig(open_log=QlogDirectory(folder), path_mtu_discovery=False),
     )
     assert transfer.run_to_the_end(60)
     transfer.run(10)
