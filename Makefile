@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find pknet adapters -name '*.pyx' -o -name '*.pxd') pyproject.toml
 
-.PHONY: build demo test lint types wheel fuzz bench clean
+.PHONY: build demo test lint types wheel sanitize fuzz bench clean
 
 build: $(VENV)/built
 
@@ -46,6 +46,10 @@ types: build
 # A source distribution, a wheel made from it, and the tests run against that wheel.
 wheel: build
 	$(BIN)/python -m tests.wheel
+
+# The core's tests, with compiled modules in which each wrong access and each undefined operation ends the run.
+sanitize: build
+	$(BIN)/python -m tests.sanitize $(PYTEST)
 
 # Looks for inputs that break a target of tests/fuzz: FUZZ is its name (all if not given), TIME the seconds for each.
 fuzz: build

@@ -11,6 +11,8 @@ from pknet.utp import UtpConfig
 from tests.utp.bottleneck import MEGABIT, Bottleneck, BulkFlow
 from tests.utp.peer import SEGMENT, Peer
 
+pytestmark = pytest.mark.bulk
+
 CONTROLLERS = ["ledbat", "ledbat++", "cubic", "bbr"]
 
 

@@ -6,6 +6,8 @@ from pknet.testing import Link
 from pknet.utp import UtpConfig
 from tests.utp.flow import Flow, Program
 
+pytestmark = pytest.mark.bulk
+
 MEGABIT = 125_000
 
 
