@@ -13,8 +13,10 @@ with atheris.instrument_imports(include=["pknet"]):
 
 def main() -> None:
     """Fuzz until libFuzzer ends the process."""
-    name = sys.argv.pop(1)
-    atheris.Setup(sys.argv, TARGETS[name])
+    _, name, *arguments = sys.argv
+    # libFuzzer has a shell run the first word, with other arguments behind it, when it merges corpora.
+    again = f"{sys.executable} -m tests.fuzz.engine {name}"
+    atheris.Setup([again, *arguments], TARGETS[name])
     atheris.Fuzz()
 
 
