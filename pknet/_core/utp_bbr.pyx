@@ -57,10 +57,13 @@ cdef class Bbr(CongestionController):
         self.set_window(sample)
 
     cdef void measure(self, const AckSample* sample) noexcept:
+        cdef double rate = sample.rate
         if sample.new_round:
             self.rounds += 1
-        if sample.rate > 0 and (not sample.rate_is_low or sample.rate > self.rates.max()):
-            self.rates.add(sample.rate, self.rounds)
+        if sample.rate_may_be_high:
+            rate = min(rate, self.rates.max())
+        if rate > 0 and (not sample.rate_is_low or rate > self.rates.max()):
+            self.rates.add(rate, self.rounds)
         if sample.rtt >= 0 and sample.rtt <= self.least_rtt:
             self.least_rtt = sample.rtt
             self.least_rtt_at = sample.now

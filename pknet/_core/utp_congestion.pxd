@@ -33,6 +33,8 @@ cdef struct AckSample:
     # says nothing of how much more it could have carried.
     double rate
     bint rate_is_low
+    # Whether it may be too high, since something that counts had arrived before and was told late.
+    bint rate_may_be_high
     # Whether a round trip has passed since this was last so.
     bint new_round
 

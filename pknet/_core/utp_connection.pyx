@@ -363,7 +363,9 @@ cdef class UtpConnection(TimerEntry):
                 self.ack_needed = True
                 self.unsettle()
             return True
-        if self.sender.acknowledge(packet, self.shared.now) or packet.type != ST_STATE:
+        # libutp sends its mask on ST_STATE alone, and no more once it has finished.
+        is_complete = packet.type == ST_STATE and not self.receiving.fin_known
+        if self.sender.acknowledge(packet, is_complete, self.shared.now) or packet.type != ST_STATE:
             # A peer that takes payload or sends some has been proven to.
             self.timers.at[PROVE] = INFINITY
         if self.send_refused and self.sender.room() >= self.sender.limit() // 8:

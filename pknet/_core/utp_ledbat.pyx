@@ -57,7 +57,7 @@ cdef class DelayController(WindowController):
         self.least_rtt = sample.least_rtt
         if sample.new_round:
             self.rounds += 1
-        if sample.rate > 0 and not sample.rate_is_low:
+        if sample.rate > 0 and not (sample.rate_is_low or sample.rate_may_be_high):
             self.rates.add(sample.rate, self.rounds)
         if sample.has_delay:
             self.history.add(sample.delay, sample.now)

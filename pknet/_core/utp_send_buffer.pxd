@@ -18,6 +18,8 @@ cdef enum:
     IS_LIMITED = 8
     # Longer than the path is known to carry: its loss says nothing of congestion.
     IS_PROBE = 16
+    # Has left the network, and no acknowledgement tells yet whether it arrived.
+    IS_OUT_OF_SIGHT = 32
 
 
 # A packet that has a sequence number and is not acknowledged. Its payload stays where it was first written
@@ -42,13 +44,16 @@ cdef struct Acknowledged:
     Py_ssize_t bytes
     bint advanced
     bint fin
-    # Round trip of the newest packet that was sent only once (Karn), or -1.
+    # Round trip of the newest packet that was sent only once (Karn), or -1, as when what was sent again has
+    # closed a gap.
     double rtt
     # Bytes a second at which the path delivered what was in flight with the newest packet, 0 if that isn't
     # known; whether there was not enough to send to find out; and what had been delivered when that packet
     # left, -1 if none has arrived.
     double rate
     bint rate_is_low
+    # Whether part of what counts as delivered meanwhile had been before, out of sight.
+    bint rate_may_be_high
     double delivered_before
     double delivered_before_at
     double send_time
@@ -88,6 +93,12 @@ cdef class SendBuffer:
     cdef uint16_t highest_arrived
     cdef bint reorders
     cdef bint resent_in_vain
+    # The last packet of which acknowledgements tell whether it has arrived: a mask has 255 bytes at most, of
+    # some peers 4. Whether the peer has sent masks.
+    cdef uint16_t told
+    cdef bint masks_come
+    # The first packet beyond `told` that may still be in the network.
+    cdef uint16_t sight_end
     # Bytes that have arrived, and when the last of them were heard of (C.delivered, C.delivered_time). When
     # the packet left after which the flight is measured (C.first_sent_time).
     cdef double delivered
@@ -95,6 +106,8 @@ cdef class SendBuffer:
     cdef double first_sent_at
     # Until so many bytes have arrived, there was not enough to send; 0 if there was (C.app_limited).
     cdef double limited_until
+    # When so many bytes had arrived, some of them were told late.
+    cdef double late_news_until
     # How many packets were taken for lost, by cause.
     cdef unsigned long long losses[LOSS_CAUSES]
     cdef EventLog log
@@ -103,12 +116,15 @@ cdef class SendBuffer:
     cdef Py_ssize_t outstanding(self) noexcept
     cdef SentPacket* packet(self, uint16_t seq_nr) noexcept
     cdef void acknowledge(
-        self, uint16_t ack_nr, const uint8_t* mask, Py_ssize_t mask_size, double least_rtt, double now,
-        Acknowledged* result
+        self, uint16_t ack_nr, const uint8_t* mask, Py_ssize_t mask_size, bint is_complete, double least_rtt,
+        double now, Acknowledged* result
     ) noexcept
+    cdef void note_told(self, uint16_t ack_nr, Py_ssize_t mask_size, bint is_complete) noexcept
     cdef void note_arrival(self, uint16_t seq_nr, double least_rtt, double now, Acknowledged* result) noexcept
     cdef void measure_rate(self, double least_rtt, double now, Acknowledged* result) noexcept
     cdef void note_limited(self) noexcept
+    cdef void leave_network(self, SentPacket* packet) noexcept
+    cdef void find_out_of_sight(self, double reordering, double now, double* next_time) noexcept
     cdef void stamp(self, SentPacket* packet, double now) noexcept
     cdef Py_ssize_t find_lost(self, double reordering, double now, double* next_time) noexcept
     cdef Py_ssize_t mark_lost(self, uint16_t seq_nr, LossCause cause) noexcept

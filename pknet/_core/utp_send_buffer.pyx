@@ -46,8 +46,8 @@ cdef class SendBuffer:
 
     cdef void start(self, uint16_t seq_nr) noexcept:
         """Set the first sequence number to use."""
-        self.first = self.next = self.lost_from = seq_nr
-        self.highest_arrived = seq_nr - 1
+        self.first = self.next = self.lost_from = self.sight_end = seq_nr
+        self.highest_arrived = self.told = seq_nr - 1
 
     cdef Py_ssize_t outstanding(self) noexcept:
         """Return how many packets are not acknowledged in order."""
@@ -60,26 +60,33 @@ cdef class SendBuffer:
     # Acknowledgements.
 
     cdef void acknowledge(
-        self, uint16_t ack_nr, const uint8_t* mask, Py_ssize_t mask_size, double least_rtt, double now,
-        Acknowledged* result
+        self, uint16_t ack_nr, const uint8_t* mask, Py_ssize_t mask_size, bint is_complete, double least_rtt,
+        double now, Acknowledged* result
     ) noexcept:
         """Take an acknowledgement; what it says of packets that are not outstanding is ignored.
 
-        `mask` may be NULL. `least_rtt`: the shortest round trip known.
+        `mask` may be NULL. `is_complete`: a peer that has early packets would have said so. `least_rtt`: the
+        shortest round trip known.
         """
         cdef Py_ssize_t in_order = seq_distance(self.first, ack_nr + 1)
         cdef Py_ssize_t index, bit, _packet
         cdef uint16_t seq_nr
         cdef SentPacket* packet
+        cdef bint fills_gap = False
+        cdef uint16_t told = self.told
         result.packets = result.bytes = 0
         result.advanced = result.fin = False
         result.rtt = result.delivered_before = -1
         result.rate = 0
+        result.rate_may_be_high = False
         if in_order > self.outstanding():
             # Older than the last one.
             in_order = 0
+        else:
+            self.note_told(ack_nr, mask_size, is_complete)
         for _packet in range(in_order):
             packet = self.packet(self.first)
+            fills_gap |= packet.transmissions > 1
             if packet.flags & SACKED:
                 self.sacked_count -= 1
                 self.sacked_bytes -= packet.size
@@ -105,7 +112,23 @@ cdef class SendBuffer:
                     self.sacked_count += 1
                     self.sacked_bytes += packet.size
         if result.packets:
+            if fills_gap and seq_before(told, self.highest_arrived):
+                # What came after the gap may have waited for this to be told.
+                result.rtt = -1
+                self.late_news_until = self.delivered
             self.measure_rate(least_rtt, now, result)
+
+    cdef void note_told(self, uint16_t ack_nr, Py_ssize_t mask_size, bint is_complete) noexcept:
+        """Note how far an acknowledgement tells arrived from missing: as far as its mask reaches, or if it
+        has none, and the peer is one that sends them, of all.
+        """
+        cdef uint16_t told = <uint16_t> (ack_nr + 1 + 8 * mask_size)
+        if mask_size:
+            self.masks_come = True
+        elif self.masks_come and is_complete:
+            told = self.next - 1
+        if seq_before(self.told, told):
+            self.told = told
 
     cdef void note_arrival(
         self, uint16_t seq_nr, double least_rtt, double now, Acknowledged* result
@@ -120,7 +143,7 @@ cdef class SendBuffer:
             packet.flags &= <uint8_t> ~LOST
             self.lost_count -= 1
         else:
-            self.in_flight_bytes -= packet.size
+            self.leave_network(packet)
         if packet.transmissions == 1:
             result.rtt = rtt
             if HEADER_SIZE + packet.size >= self.path.proof:
@@ -162,6 +185,7 @@ cdef class SendBuffer:
         time = max(now - result.delivered_before_at, result.send_time)
         if time > 0 and time >= least_rtt - ROUNDING:
             result.rate = (self.delivered - result.delivered_before) / time
+            result.rate_may_be_high = result.delivered_before < self.late_news_until
 
     cdef void note_limited(self) noexcept:
         """Note that what is in flight is all there was to send, so that its rate is none of the path's."""
@@ -180,6 +204,13 @@ cdef class SendBuffer:
         else:
             packet.flags &= <uint8_t> ~IS_LIMITED
 
+    cdef void leave_network(self, SentPacket* packet) noexcept:
+        """Count a packet as in flight no more, if it still is."""
+        if packet.flags & IS_OUT_OF_SIGHT:
+            packet.flags &= <uint8_t> ~IS_OUT_OF_SIGHT
+        else:
+            self.in_flight_bytes -= packet.size
+
     # Loss.
 
     cdef Py_ssize_t find_lost(self, double reordering, double now, double* next_time) noexcept:
@@ -196,7 +227,7 @@ cdef class SendBuffer:
         cdef SentPacket* packet
         cdef double overdue
         next_time[0] = INFINITY
-        while seq_nr != self.next:
+        while seq_nr != self.next and not seq_before(self.told, seq_nr):
             packet = self.packet(seq_nr)
             if packet.flags & SACKED:
                 later -= 1
@@ -214,9 +245,30 @@ cdef class SendBuffer:
                     next_time[0] = min(next_time[0], overdue)
             elif packet.transmissions == 1 and later <= 0:
                 # All that follow were sent later still.
-                break
+                return lost
             seq_nr += 1
+        self.find_out_of_sight(reordering, now, next_time)
         return lost
+
+    cdef void find_out_of_sight(self, double reordering, double now, double* next_time) noexcept:
+        """Find what must have left the network, but beyond what acknowledgements tell of: whether it arrived
+        or is lost is not known yet.
+        """
+        cdef SentPacket* packet
+        cdef double overdue
+        if seq_before(self.sight_end, self.told + 1):
+            self.sight_end = self.told + 1
+        while seq_before(self.sight_end, self.next):
+            packet = self.packet(self.sight_end)
+            overdue = packet.sent_at + self.newest_rtt + reordering
+            if packet.sent_at >= self.newest_sent_at or overdue > now:
+                if packet.sent_at < self.newest_sent_at:
+                    next_time[0] = min(next_time[0], overdue)
+                break
+            if not packet.flags & (LOST | IS_OUT_OF_SIGHT):
+                packet.flags |= IS_OUT_OF_SIGHT
+                self.in_flight_bytes -= packet.size
+            self.sight_end += 1
 
     cdef Py_ssize_t mark_lost(self, uint16_t seq_nr, LossCause cause) noexcept:
         """Take a packet for lost; return 1, or 0 if it is a probe or has arrived or is lost already."""
@@ -227,7 +279,7 @@ cdef class SendBuffer:
             self.lost_from = seq_nr
         packet.flags |= LOST
         self.lost_count += 1
-        self.in_flight_bytes -= packet.size
+        self.leave_network(packet)
         self.losses[<int> cause] += 1
         if self.log is not None:
             self.log.packet_lost(seq_nr, packet.size, cause)

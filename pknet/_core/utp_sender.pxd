@@ -60,7 +60,7 @@ cdef class Sender:
     cdef Py_ssize_t unacknowledged(self) noexcept
     cdef Py_ssize_t limit(self) noexcept
     cdef Py_ssize_t room(self) noexcept
-    cdef bint acknowledge(self, const PacketHeader* packet, double now) noexcept
+    cdef bint acknowledge(self, const PacketHeader* packet, bint is_complete, double now) noexcept
     cdef bint window_is_full(self) noexcept
     cdef void take_window(self, const PacketHeader* packet) noexcept
     cdef bint is_duplicate(self, const PacketHeader* packet) noexcept

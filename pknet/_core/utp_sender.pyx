@@ -104,15 +104,19 @@ cdef class Sender:
 
     # What the peer says.
 
-    cdef bint acknowledge(self, const PacketHeader* packet, double now) noexcept:
-        """Take what a packet says of the peer; return whether more has arrived there than was known."""
+    cdef bint acknowledge(self, const PacketHeader* packet, bint is_complete, double now) noexcept:
+        """Take what a packet says of the peer; return whether more has arrived there than was known.
+
+        `is_complete`: a peer that has early packets and sends masks would have sent one in it.
+        """
         cdef SendBuffer buffer = self.buffer
         cdef Acknowledged result
         cdef AckSample sample
         cdef unsigned long long lost_before
         cdef bint window_was_full = self.window_is_full()
         buffer.acknowledge(
-            packet.ack_nr, packet.selective_ack, packet.selective_ack_size, self.rtt.least, now, &result
+            packet.ack_nr, packet.selective_ack, packet.selective_ack_size,
+            is_complete, self.rtt.least, now, &result
         )
         if result.rtt >= 0:
             self.rtt.sample(result.rtt)
@@ -147,6 +151,7 @@ cdef class Sender:
             if result.rate > 0:
                 self.delivery_rate = result.rate
             sample.rate_is_low = result.rate_is_low
+            sample.rate_may_be_high = result.rate_may_be_high
             sample.new_round = result.delivered_before >= self.round_end
             if sample.new_round:
                 self.round_end = buffer.delivered

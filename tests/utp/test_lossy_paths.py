@@ -6,6 +6,7 @@ import pytest
 
 from pknet.testing import Link
 from pknet.utp import CloseReason, UtpConfig
+from tests.utp.bottleneck import MEGABIT, Bottleneck
 from tests.utp.flow import Flow, Program
 
 STREAM = Random(7).randbytes(300_000)
@@ -142,6 +143,19 @@ def test_small_windows_carry_a_stream(window: int) -> None:
     flow = Flow(Program(STREAM), Program(STREAM), Link(latency=0.002, loss=0.02), config=config)
     assert flow.run_to_the_end(1000)
     assert flow.near.received == flow.far.received == STREAM
+
+
+@pytest.mark.parametrize("controller", ["ledbat", "bbr"])
+def test_what_is_lost_of_more_than_a_mask_reaches_is_sent_again_once(controller: str) -> None:
+    # A gigabit a second and 50 ms: 4500 packets, and the first rush overflows the queue.
+    bottleneck = Bottleneck(1000 * MEGABIT, 0.05, queue=2e6)
+    flow = bottleneck.start(controller)
+    bottleneck.run(2)
+    stats = flow.connection.stats()
+    assert stats.packets_retransmitted == sum(bottleneck.wire.dropped.values()) > 2500
+    assert stats.timeouts == 0
+    assert stats.rtt < 0.07
+    assert flow.share(bottleneck, 0.5) > 0.9
 
 
 def test_a_stream_moves_to_another_path_and_back_and_loses_no_byte() -> None:

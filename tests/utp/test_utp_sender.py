@@ -331,6 +331,76 @@ def test_a_loss_after_recovery_shrinks_the_window_again() -> None:
     assert windows[1] < windows[0]
 
 
+def flight(peer: Peer, connection: UtpConnection, packets: int) -> int:
+    """Have so many packets in flight, the window shrunk to no less; return the number of the first."""
+    while connection.congestion_window < 2 * packets * SEGMENT:
+        connection.send(bytes(connection.writable), peer.now)
+        peer.pass_time(RTT)
+        peer.state()
+        while connection.unacknowledged:
+            peer.pass_time(RTT)
+            peer.state()
+    before = len(peer.sent)
+    connection.send(bytes(packets * SEGMENT), peer.now)
+    peer.pass_time(RTT)
+    peer.take()
+    return next(packet.seq_nr for _, packet in peer.sent[before:] if packet.type == DATA)
+
+
+def test_what_the_mask_of_a_peer_does_not_reach_is_not_taken_for_lost() -> None:
+    # A mask of libutp's tells of 32 packets, pknet's own of 2016; many more may be in flight.
+    peer = Peer()
+    connection = opened(peer)
+    first = flight(peer, connection, 120)
+    peer.state(ack_nr=first - 1, selective_ack=b"\xff" * 4)
+    assert [packet.seq_nr for packet in peer.take()] == [first]
+    peer.pass_time(RTT)
+    peer.state(ack_nr=first + 39, selective_ack=b"\xff" * 4)
+    assert [packet.seq_nr for packet in peer.take()] == [first + 40]
+    assert sent_after(peer, RTT) == []
+    peer.state(ack_nr=first + 119)
+    assert connection.unacknowledged == connection.in_flight == 0
+
+
+def test_how_long_a_gap_was_open_is_not_taken_for_a_round_trip() -> None:
+    # What came after the gap, out of the mask's reach, is acknowledged only when the gap is closed.
+    peer = Peer()
+    connection = opened(peer)
+    first = flight(peer, connection, 120)
+    peer.state(ack_nr=first - 1, selective_ack=b"\xff" * 4)
+    peer.take()
+    peer.pass_time(5 * RTT)
+    peer.state(ack_nr=first + 119)
+    assert connection.rtt is not None
+    assert connection.rtt < 1.01 * RTT
+
+
+def test_what_must_have_left_the_network_leaves_room_though_nothing_tells_of_it() -> None:
+    peer = Peer()
+    connection = opened(peer)
+    first = flight(peer, connection, 120)
+    peer.state(ack_nr=first - 1, selective_ack=b"\xff" * 4)
+    peer.take()
+    assert connection.in_flight == (120 - 32) * SEGMENT
+    peer.pass_time(RTT)
+    # The second copy of the first packet has arrived, so all that left before it has left the network.
+    peer.state(ack_nr=first + 39, selective_ack=b"\xff" * 4)
+    assert [packet.seq_nr for packet in peer.take()] == [first + 40]
+    assert connection.in_flight == SEGMENT
+
+
+def test_a_peer_that_could_send_a_mask_and_sends_none_has_nothing_early() -> None:
+    peer = Peer()
+    connection = opened(peer)
+    first = flight(peer, connection, 120)
+    peer.state(ack_nr=first - 1, selective_ack=b"\xff" * 4)
+    peer.take()
+    peer.pass_time(RTT)
+    peer.state(ack_nr=first + 39)
+    assert {number for _, number in sent_after(peer, RTT)} == set(range(first + 40, first + 120))
+    assert connection.stats().timeouts == 0
+
+
 def test_a_peer_without_selective_ack_is_understood_by_its_duplicates() -> None:
     peer = Peer()
     connection = opened(peer)
