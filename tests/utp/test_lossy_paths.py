@@ -145,6 +145,7 @@ def test_small_windows_carry_a_stream(window: int) -> None:
     assert flow.near.received == flow.far.received == STREAM
 
 
+@pytest.mark.bulk
 @pytest.mark.parametrize("controller", ["ledbat", "bbr"])
 def test_what_is_lost_of_more_than_a_mask_reaches_is_sent_again_once(controller: str) -> None:
     # A gigabit a second and 50 ms: 4500 packets, and the first rush overflows the queue.
