@@ -15,10 +15,15 @@ PINS = Path(__file__).resolve().parent
 PEERS = PINS.parents[2] / ".peers"
 
 
+def pinned_versions() -> dict[str, str]:
+    """Return the npm packages that package.json asks for, and which version of each."""
+    versions: dict[str, str] = json.loads((PINS / "package.json").read_text())["dependencies"]
+    return versions
+
+
 def pinned_version(package: str) -> str:
     """Return the version of an npm package that package.json asks for."""
-    version: str = json.loads((PINS / "package.json").read_text())["dependencies"][package]
-    return version
+    return pinned_versions()[package]
 
 
 def missing(package: str) -> str | None:
@@ -39,23 +44,27 @@ def missing(package: str) -> str | None:
     return None if loaded.returncode == 0 else f"{package} does not load: {loaded.stderr.strip()}"
 
 
+def reasons() -> list[str]:
+    """Return why packages cannot be used here, none if all can."""
+    return [reason for package in pinned_versions() if (reason := missing(package))]
+
+
 def main() -> int:
     """Install what is missing; return the exit status."""
-    if missing("utp-native") is None:
+    if not reasons():
         return 0
     npm = shutil.which("npm")
     if npm is None:
-        print("npm is needed to install utp-native", file=sys.stderr)
+        print("npm is needed to install " + " and ".join(pinned_versions()), file=sys.stderr)
         return 1
     PEERS.mkdir(exist_ok=True)
     for name in ("package.json", "package-lock.json"):
         shutil.copyfile(PINS / name, PEERS / name)
-    # The binary inside the package is used as it is: nothing needs to be compiled, so no script needs to run.
+    # The binaries inside the packages are used as they are: nothing is compiled, so no script needs to run.
     subprocess.run([npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=PEERS, check=True)
-    reason = missing("utp-native")
-    if reason is not None:
+    for reason in reasons():
         print(reason, file=sys.stderr)
-    return 0 if reason is None else 1
+    return 1 if reasons() else 0
 
 
 if __name__ == "__main__":

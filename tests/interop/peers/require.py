@@ -12,9 +12,9 @@ from tests.interop.peers import install
 def missing(name: str) -> str | None:
     """Return why a peer cannot be used here, or None if it can.
 
-    A peer is `utp-native`, `libtorrent`, or any program by its name.
+    A peer is a package of package.json, `libtorrent`, or any program by its name.
     """
-    if name == "utp-native":
+    if name in install.pinned_versions():
         return install.missing(name)
     if name == "libtorrent":
         return (

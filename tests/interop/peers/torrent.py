@@ -95,6 +95,10 @@ class TorrentSession:
         """Tell whether every piece is here."""
         return bool(self._handle.status().is_seeding)
 
+    def received(self) -> int:
+        """Return the bytes of content that have come from the peers there are."""
+        return sum(peer.total_download for peer in self._handle.get_peer_info())
+
     def peers(self) -> dict[Address, bool]:
         """Return the address of each peer, and whether it is connected by uTP."""
         found: list[Any] = self._handle.get_peer_info()

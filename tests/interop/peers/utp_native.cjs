@@ -28,6 +28,7 @@ const { positionals: [role], values: options } = parseArgs({
     first: { type: 'string', default: '0' }, // bytes of the stream to send at once, whatever --start says
     finish: { type: 'string', default: 'sent' }, // when to end our side: sent, end (once the other side has too), never
     echo: { type: 'boolean', default: false }, // send back what arrives, in place of a stream of our own
+    progress: { type: 'string', default: '0' }, // milliseconds between reports of what has come; 0 for none
     plain: { type: 'boolean', default: false } // zeros and no digest: what is timed is the transport
   }
 })
@@ -64,9 +65,13 @@ class Count {
     if (this.hash) this.hash.update(data)
   }
 
-  result () {
+  progress () {
     const nanoseconds = this.began === null ? 0n : process.hrtime.bigint() - this.began
-    return { bytes: this.bytes, sha256: this.hash && this.hash.digest('hex'), seconds: Number(nanoseconds) / 1e9 }
+    return { bytes: this.bytes, seconds: Number(nanoseconds) / 1e9 }
+  }
+
+  result () {
+    return { ...this.progress(), sha256: this.hash && this.hash.digest('hex') }
   }
 }
 
@@ -99,6 +104,10 @@ function converse (connection, id) {
       connection.write(data)
     }
   })
+  if (options.progress !== '0') {
+    const reports = setInterval(() => report('progress', { id, ...received.progress() }), Number(options.progress))
+    connection.on('close', () => clearInterval(reports))
+  }
   connection.on('end', () => {
     otherEnded = true
     report('received', { id, ...received.result() })
