@@ -33,6 +33,7 @@ cdef class Bbr(CongestionController):
     cdef void measure(self, const AckSample* sample) noexcept
     cdef void note_full_path(self, const AckSample* sample) noexcept
     cdef void change_mode(self, const AckSample* sample) noexcept
+    cdef bint phase_is_over(self, const AckSample* sample) noexcept
     cdef void enter_probe_rate(self, double now) noexcept
     cdef void set_window(self, const AckSample* sample) noexcept
     cdef double probe_window(self) noexcept

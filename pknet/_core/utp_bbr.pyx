@@ -13,6 +13,8 @@ cdef enum:
     RATE_ROUNDS = 10
     FULL_ROUNDS = 3
     PHASES = 8
+    # Rounds for which a queue is drained, if it takes so long: others may fill it as fast.
+    DRAIN_ROUNDS = 4
     LEAST_SEGMENTS = 4
     # Segments beyond the model, for acknowledgements that come in bunches.
     SLACK_SEGMENTS = 48
@@ -95,10 +97,7 @@ cdef class Bbr(CongestionController):
         if self.mode == DRAIN and sample.in_flight <= self.on_the_way(1):
             self.enter_probe_rate(now)
         if self.mode == PROBE_RATE:
-            if now - self.phase_began > self.least_rtt and (
-                # It takes a whole flight to ask for more, and no longer than needed to drain it.
-                self.phase != 0 or sample.lost or sample.in_flight >= self.on_the_way(PROBE_GAIN)
-            ) or self.phase == 1 and sample.in_flight <= self.on_the_way(1):
+            if self.phase_is_over(sample):
                 self.phase = (self.phase + 1) % PHASES
                 self.phase_began = now
                 self.pacing_gain = PROBE_GAIN if self.phase == 0 else DRAIN_GAIN if self.phase == 1 else 1
@@ -119,6 +118,18 @@ cdef class Bbr(CongestionController):
                 else:
                     self.mode = STARTUP
                     self.pacing_gain = self.window_gain = HIGH_GAIN
+
+    cdef bint phase_is_over(self, const AckSample* sample) noexcept:
+        cdef double lasted = sample.now - self.phase_began
+        if self.phase == 0:
+            # It takes a whole flight to ask for more.
+            return lasted > self.least_rtt and (
+                sample.lost or sample.in_flight >= self.on_the_way(PROBE_GAIN)
+            )
+        if self.phase == 1:
+            # One round drains what was asked for, but not what a rate that was measured too high has queued.
+            return sample.in_flight <= self.on_the_way(1) or lasted > DRAIN_ROUNDS * self.least_rtt
+        return lasted > self.least_rtt
 
     cdef void enter_probe_rate(self, double now) noexcept:
         self.mode = PROBE_RATE

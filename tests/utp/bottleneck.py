@@ -23,11 +23,14 @@ PIECE = bytes(1 << 18)
 
 
 class Bottleneck:
-    """One wire that flows share, and a way back of its own for each."""
+    """One wire that flows share, and a way back of its own for each, on which what comes may be bunched."""
 
-    def __init__(self, rate: float, rtt: float, queue: float, loss: float = 0.0, seed: int = 1) -> None:
+    def __init__(
+        self, rate: float, rtt: float, queue: float, loss: float = 0.0, seed: int = 1, jitter: float = 0.0
+    ) -> None:
         self.rate = rate
         self.rtt = rtt
+        self.jitter = jitter
         self.network = SimulatedNetwork(seed)
         self.wire = Link(latency=rtt / 2, rate=rate, queue=int(max(queue, 10 * 1402)), loss=loss)
         self.count = 0
@@ -66,7 +69,9 @@ class BulkFlow:
         values: dict[str, object] = {"receive_buffer": 32 << 20, "send_buffer": 32 << 20}
         config = UtpConfig(congestion_control=controller, **(values | settings))  # type: ignore[arg-type]
         sender = self.network.host(f"192.0.2.{2 * number}", up=bottleneck.wire)
-        receiver = self.network.host(f"192.0.2.{2 * number + 1}", up=Link(latency=bottleneck.rtt / 2))
+        receiver = self.network.host(
+            f"192.0.2.{2 * number + 1}", up=Link(latency=bottleneck.rtt / 2, jitter=bottleneck.jitter)
+        )
         self.connection: UtpConnection | None = None
         self.received = 0
         self._taken = 0

@@ -102,6 +102,17 @@ def test_a_long_path_that_loses_packets_carries_what_it_should(
     assert sorted(rates)[2] > least
 
 
+@pytest.mark.parametrize("jitter", [0.001, 0.005])
+def test_bbr_keeps_the_queue_short_where_acknowledgements_come_in_bunches(jitter: float) -> None:
+    # The rate is then measured too high: with nothing to take it away, the queue grows to a round trip.
+    bottleneck = Bottleneck(20 * MEGABIT, 0.05, queue=20 * MEGABIT * 0.25, jitter=jitter)
+    flow = bottleneck.start("bbr")
+    bottleneck.run(2)
+    flow.take()
+    assert mean(bottleneck.queueing_delays(7)) < 0.015
+    assert flow.take() * (SEGMENT + 20) / SEGMENT / 7 > 0.95 * bottleneck.rate
+
+
 @pytest.mark.parametrize("controller", CONTROLLERS)
 def test_reordering_is_not_taken_for_loss(controller: str) -> None:
     bottleneck = Bottleneck(10 * MEGABIT, 0.05, queue=10 * MEGABIT * 0.25)
