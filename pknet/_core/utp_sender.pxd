@@ -41,6 +41,8 @@ cdef class Sender:
     cdef uint16_t tail_end
     # Whether packets wait only for their time to leave.
     cdef bint paced
+    # When last asked for packets, so that it tells whether growth is of use.
+    cdef bint window_was_full
     # Whether a peer whose window is shut may take its time.
     cdef bint patient
     cdef bint fin_wanted

@@ -113,7 +113,6 @@ cdef class Sender:
         cdef Acknowledged result
         cdef AckSample sample
         cdef unsigned long long lost_before
-        cdef bint window_was_full = self.window_is_full()
         buffer.acknowledge(
             packet.ack_nr, packet.selective_ack, packet.selective_ack_size,
             is_complete, self.rtt.least, now, &result
@@ -139,7 +138,7 @@ cdef class Sender:
             self.detect_loss(now)
             sample.now = now
             sample.acked = result.bytes
-            sample.may_grow = window_was_full and buffer.newest_sent_at >= self.reacted_at
+            sample.may_grow = self.window_was_full and buffer.newest_sent_at >= self.reacted_at
             sample.lost = buffer.lost_bytes - lost_before
             sample.in_flight = buffer.in_flight_bytes
             sample.rtt = result.rtt
@@ -300,6 +299,8 @@ cdef class Sender:
             run = self.buffer.fin(header, now)
         if run is None and not self.paced and not self.window_is_full():
             self.buffer.note_limited()
+        # Not when acknowledgements are taken: the first of a bunch would deny growth to the others.
+        self.window_was_full = self.window_is_full()
         return run
 
     cdef bytes lost_run(self, const HeaderFields* header, double now, Py_ssize_t* segment):

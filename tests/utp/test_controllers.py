@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from statistics import mean
+from statistics import mean, median
 
 import pytest
 
@@ -100,6 +100,17 @@ def test_a_long_path_that_loses_packets_carries_what_it_should(
         rates.append(flow.take() / bottleneck.network.now)
         assert bottleneck.wire.longest_queue < 625_000 + 1402
     assert sorted(rates)[2] > least
+
+
+def test_acknowledgements_that_come_in_bunches_let_a_window_grow_as_single_ones_do() -> None:
+    rates = []
+    for seed in range(12):
+        bottleneck = Bottleneck(100 * MEGABIT, 0.05, 625_000, 0.01, seed, jitter=0.006)
+        flow = bottleneck.start("ledbat")
+        bottleneck.run(15)
+        rates.append(flow.take() / 15)
+    # 820 000 without jitter, of which the longer round trip takes 6 %.
+    assert median(rates) > 0.7e6
 
 
 @pytest.mark.parametrize("jitter", [0.001, 0.005])
