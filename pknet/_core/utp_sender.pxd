@@ -1,4 +1,4 @@
-from libc.stdint cimport uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 from pknet._core.utp_config cimport UtpConfig
 from pknet._core.utp_congestion cimport CongestionController
@@ -39,10 +39,10 @@ cdef class Sender:
     # Whether an acknowledgement of what precedes `tail_end` will answer a tail probe.
     cdef bint tail_probed
     cdef uint16_t tail_end
+    # When last asked for packets: growth is of use then. A byte, for it fits beside what precedes it.
+    cdef uint8_t window_was_full
     # Whether packets wait only for their time to leave.
     cdef bint paced
-    # When last asked for packets, so that it tells whether growth is of use.
-    cdef bint window_was_full
     # Whether a peer whose window is shut may take its time.
     cdef bint patient
     cdef bint fin_wanted
