@@ -4,8 +4,8 @@ from hypothesis import settings
 
 from tests.utp.any_path import AnyPath, DamagedPath
 
-AnyPath.TestCase.settings = settings(max_examples=150, stateful_step_count=60, deadline=None)
-DamagedPath.TestCase.settings = settings(max_examples=100, stateful_step_count=60, deadline=None)
+AnyPath.TestCase.settings = settings(max_examples=150, stateful_step_count=80, deadline=None)
+DamagedPath.TestCase.settings = settings(max_examples=100, stateful_step_count=80, deadline=None)
 
 TestAnyPath = AnyPath.TestCase
 TestDamagedPath = DamagedPath.TestCase
