@@ -382,7 +382,7 @@ class AnyPath(RuleBasedStateMachine):
     def send_off(self, side: Side, flight: Flight, dont_fragment: bool | None) -> None:
         """Put on the way what the path carries; say what is too long for it, if routers do."""
         mtu = self.mtus[flight.to]
-        if mtu is None or not dont_fragment or max(map(len, flight.datagrams())) <= mtu:
+        if mtu is None or not dont_fragment or max(len(piece.data) for piece in flight.datagrams()) <= mtu:
             self.under_way.append(flight)
             return
         for datagram in flight.datagrams():
