@@ -60,7 +60,8 @@ def create_server(
     """Bind to (host, port) and return a listener, as socket.create_server does for TCP.
 
     `sock`: a bound UDP socket to use instead; the listener owns it from then on. `backlog`: how many
-    connections may wait for `accept`; more are refused. Raises OSError if the address can't be bound.
+    connections may wait for `accept`, at least one; others are not answered until there is room, and try
+    again. Raises OSError if the address can't be bound.
     """
     udp_socket = UdpSocket.bind(*resolve(*address)[0]) if sock is None else UdpSocket(sock)
     return UtpListener(Acceptor(udp_socket, config, backlog))
@@ -118,7 +119,8 @@ class Acceptor(Served):
     def __init__(self, udp_socket: UdpSocket, config: UtpConfig | None, backlog: int) -> None:
         self._endpoint = UtpEndpoint(os.urandom, config)
         super().__init__(Driver(self._endpoint, udp_socket, self._on_event))
-        self._backlog = backlog
+        # As the kernel has it for TCP: none at all would be of no use.
+        self._endpoint.places = self._backlog = max(backlog, 1)
         self._waiting: deque[Stream] = deque()
         self._streams: dict[Connection, weakref.ref[Stream]] = {}
         _deliver_before_exit(self.driver, self._endpoint)
@@ -146,7 +148,10 @@ class Acceptor(Served):
         """Return a connection, None if none waits. Raises OSError once closed."""
         if self.is_closed:
             raise OSError(errno.EBADF, "the listener is closed")
-        stream = self._waiting.popleft() if self._waiting else None
+        if not self._waiting:
+            return None
+        stream = self._waiting.popleft()
+        self._endpoint.places = self._backlog - len(self._waiting)
         self.show()
         return stream
 
@@ -161,7 +166,7 @@ class Acceptor(Served):
 
     def _on_event(self, event: UtpEvent) -> None:
         if isinstance(event, ConnectionAccepted):
-            if self.is_closed or len(self._waiting) >= self._backlog:
+            if self.is_closed:
                 event.connection.abort(self.driver.now)
                 return
             connection = Connection(self.driver, event.connection, self._on_lost)

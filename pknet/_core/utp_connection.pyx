@@ -328,6 +328,11 @@ cdef class UtpConnection(TimerEntry):
         if behind > (1 if packet.type == ST_STATE else 0):
             self.shared.counters.unexpected += 1
             return False
+        if self.shared.places == 0:
+            # As if it had been lost: the initiator sends it again, and may be luckier then.
+            self.shared.counters.deferred += 1
+            return False
+        self.shared.places -= self.shared.places > 0
         if self.outlet.log is None:
             change_log(self, self.outlet, self.shared.open_log, None)
         self.state = CONNECTED

@@ -7,8 +7,9 @@ cdef class UtpCounters:
     `malformed`: datagrams that are not uTP. `unexpected`: packets that mean nothing in the connection's
     state. `implausible`: packets whose numbers don't fit the connection. `unknown_connection`: packets of no
     connection. `resets_sent`: RESETs in answer to strangers. `refused`: SYNs that were not accepted.
-    `half_open_dropped`: incoming connections that never were proven. `beyond_window`: payload beyond the
-    window or past the FIN. `unread`: payload that came after `close`.
+    `deferred`: SYNs, and packets that would have proven an incoming connection, for which there was no place;
+    they come again. `half_open_dropped`: incoming connections that never were proven. `beyond_window`:
+    payload beyond the window or past the FIN. `unread`: payload that came after `close`.
     """
 
     def as_dict(self):
@@ -20,6 +21,7 @@ cdef class UtpCounters:
             "unknown_connection": self.unknown_connection,
             "resets_sent": self.resets_sent,
             "refused": self.refused,
+            "deferred": self.deferred,
             "half_open_dropped": self.half_open_dropped,
             "beyond_window": self.beyond_window,
             "unread": self.unread,

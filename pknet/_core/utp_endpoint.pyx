@@ -80,6 +80,21 @@ cdef class UtpEndpoint:
         return self.count
 
     @property
+    def places(self):
+        """How many connections may yet come in, None for any number; each that is accepted takes one.
+
+        While there is none, those who want in are not answered, and try again: set it as the program takes
+        what it was given, and it is never given more than it can take.
+        """
+        return None if self.shared.places < 0 else self.shared.places
+
+    @places.setter
+    def places(self, places):
+        if places is not None and places < 0:
+            raise ValueError(f"places must not be negative, not {places}")
+        self.shared.places = -1 if places is None else places
+
+    @property
     def open_log(self):
         """What opens the log of each new connection, or None, as in UtpConfig; may be set at any time."""
         return self.shared.open_log
@@ -291,6 +306,9 @@ cdef class UtpEndpoint:
             if not connection.is_initiator:
                 return connection.repeat_syn_ack(packet)
             # Both sides dial, and have chosen neighbouring ids: the peer has to choose another one.
+        elif self.accepting and self.shared.places == 0:
+            self.shared.counters.deferred += 1
+            return True
         elif self.accepting:
             return self.accept(packet, remote, local)
         self.shared.counters.refused += 1

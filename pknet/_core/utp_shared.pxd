@@ -20,6 +20,8 @@ cdef class Shared:
     cdef list finished
     # Incoming connections that are not proven, the oldest first (keys; the values are None).
     cdef dict half_open
+    # How many connections may yet come in, -1 for any number.
+    cdef Py_ssize_t places
     # What logs of connections are to be told: (EventLog, time, name, data).
     cdef list records
     # What opens the log of a new connection, or None.

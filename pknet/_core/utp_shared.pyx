@@ -20,6 +20,7 @@ cdef class Shared:
         self.unsettled = []
         self.finished = []
         self.half_open = {}
+        self.places = -1
         self.records = []
         self.open_log = config.open_log
 

@@ -8,11 +8,13 @@ import socket
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 import pknet_blocking
+from pknet.utp import UtpConfig
 from pknet_io.network import NetworkOptions
 from tests.adapters.ends import in_thread
 from tests.adapters.harness import open_sockets, pknet_threads, wait_until
@@ -101,18 +103,24 @@ def test_closing_a_listener_wakes_who_accepts_and_ends_who_waits() -> None:
     listener.wait_closed(5)
 
 
-def test_more_than_the_backlog_is_refused() -> None:
-    with pknet_blocking.create_server(("127.0.0.1", 0), backlog=1) as listener:
-        first = pknet_blocking.create_connection(listener.address)
-        wait_until(lambda: listener.connections)
-        second = pknet_blocking.create_connection(listener.address)
-        with second, pytest.raises(ConnectionResetError):
-            second.recv(1)
+@pytest.mark.parametrize("backlog", [0, 1, 2])
+def test_who_dials_a_listener_with_a_full_backlog_waits_and_gets_in(backlog: int) -> None:
+    config = UtpConfig(initial_timeout=0.1, min_timeout=0.1)
+    with pknet_blocking.create_server(("127.0.0.1", 0), backlog=backlog) as listener, ExitStack() as ends:
+        for _ in range(max(backlog, 1)):
+            ends.enter_context(pknet_blocking.create_connection(listener.address))
+        wait_until(lambda: len(listener.connections) == max(backlog, 1))
+        late = in_thread(lambda: pknet_blocking.create_connection(listener.address, config=config))
+        wait_until(lambda: listener._acceptor._endpoint.counters.deferred)
+        assert len(listener.connections) == max(backlog, 1)
+        for _ in range(max(backlog, 1)):
+            ends.enter_context(listener.accept()[0])
         accepted, _ = listener.accept()
+        ours = late()
+        ends.enter_context(ours)
+        ends.enter_context(accepted)
         accepted.sendall(b"hello")
-        assert first.recv(10) == b"hello"
-        accepted.abort()
-        first.close()
+        assert ours.recv(10) == b"hello"
 
 
 def test_a_closed_listener_is_over_when_its_connections_are() -> None:

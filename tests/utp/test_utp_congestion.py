@@ -5,6 +5,7 @@ import pytest
 from pknet.testing import Link
 from pknet.utp import UtpConfig
 from tests.utp.flow import Flow, Program
+from tests.utp.peer import Peer
 
 pytestmark = pytest.mark.bulk
 
@@ -35,6 +36,25 @@ def test_the_queue_is_held_at_the_target_and_the_link_is_used(rate: int, latency
     assert max(delays) < 0.16
     assert len(flow.far.received) - before > 0.95 * rate * 15
     assert flow.dialled.packets_retransmitted == 0
+
+
+def test_a_path_that_has_become_longer_is_no_queue_for_ever() -> None:
+    # The base delay is the least of some minutes (RFC 6817 section 3.1.1), not of all time.
+    peer = Peer()
+    connection = peer.dial_and_prove()
+
+    def talk(round_trip: float, minutes: float) -> float | None:
+        for _ in range(round(minutes * 60)):
+            connection.send(b"x", peer.now)
+            peer.take()
+            peer.pass_time(round_trip)
+            peer.state(timestamp_difference=round(round_trip * 1e6) - 20_000)
+            peer.pass_time(1 - round_trip)
+        return connection.stats().queueing_delay
+
+    assert talk(0.05, 2) == pytest.approx(0)
+    assert talk(0.13, 2) == pytest.approx(0.08)
+    assert talk(0.13, 30) == pytest.approx(0)
 
 
 def test_the_first_rush_overshoots_for_a_moment_only() -> None:

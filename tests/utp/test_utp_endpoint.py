@@ -7,10 +7,12 @@ from random import Random
 import pytest
 
 from pknet.errors import StateError
+from pknet.testing import Link
 from pknet.utp import (
     CloseReason,
     ConnectionAccepted,
     ConnectionOpened,
+    DataReceived,
     Packet,
     TooManyConnections,
     UtpConfig,
@@ -18,6 +20,7 @@ from pknet.utp import (
     UtpEndpoint,
     parse_packet,
 )
+from tests.utp.flow import Flow, Program
 from tests.utp.peer import DATA, REMOTE, RESET, STATE, SYN, Peer
 
 
@@ -134,6 +137,56 @@ def test_an_endpoint_that_does_not_accept_refuses_dials() -> None:
     assert peer.endpoint.counters.refused == 1
     peer.endpoint.accepting = True
     assert peer.dial().type == STATE
+
+
+def test_who_finds_no_place_is_not_answered_and_gets_in_once_there_is_one() -> None:
+    peer = Peer()
+    peer.endpoint.places = 0
+    peer.give(SYN, connection_id=500, seq_nr=100)
+    assert peer.take() == []
+    assert (peer.endpoint.counters.deferred, len(peer.endpoint)) == (1, 0)
+    peer.endpoint.places = 1
+    peer.dial_and_prove()
+    assert peer.endpoint.places == 0
+
+
+def test_no_more_come_in_than_there_are_places_and_those_who_wait_lose_nothing() -> None:
+    first = Peer()
+    first.endpoint.places = 1
+    others = [Peer(remote=("192.0.2.7", number)) for number in range(3)]
+    first.dial()
+    for other in others:
+        other.endpoint = first.endpoint
+        other.dial()
+    for peer in (first, *others):
+        peer.data(b"hello")
+    assert [type(event) for event in first.take_events()] == [ConnectionAccepted, DataReceived]
+    assert first.endpoint.counters.deferred == 3
+    # What was not acknowledged is sent again.
+    first.endpoint.places = 2
+    for other in others:
+        other.data(b"hello", seq_nr=other.seq_nr - 1)
+    first.endpoint.transmits()
+    happened = first.endpoint.events()
+    accepted = [event.connection for event in happened if type(event) is ConnectionAccepted]
+    assert [connection.read(9, first.now) for connection in accepted] == [b"hello"] * 2
+
+
+def test_a_dial_to_an_endpoint_that_has_no_place_yet_is_only_late() -> None:
+    flow = Flow(Program(b"question"), Program(b"answer"), Link(latency=0.02))
+    flow.wired.b.machine.places = 0
+    flow.run(2)
+    assert flow.dialled.state == "SYN_SENT"
+    flow.wired.b.machine.places = None
+    assert flow.run_to_the_end(10)
+    assert (flow.near.received, flow.far.received) == (b"answer", b"question")
+
+
+def test_an_endpoint_has_any_number_of_places_unless_it_is_told_otherwise() -> None:
+    endpoint = Peer().endpoint
+    assert endpoint.places is None
+    with pytest.raises(ValueError, match="places"):
+        endpoint.places = -1
 
 
 def test_an_endpoint_that_stops_accepting_keeps_what_it_has() -> None:
