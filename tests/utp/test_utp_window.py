@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 
 from pknet.testing import Link
-from pknet.utp import UtpConfig
+from pknet.utp import UtpConfig, UtpConnection
 from tests.utp.flow import Flow, Program
 from tests.utp.peer import DATA, SEGMENT, STATE, Peer
 
@@ -66,16 +66,28 @@ def test_a_reader_that_does_not_read_gives_nobody_a_larger_window() -> None:
     assert reader.connection.readable <= MIB
 
 
-def feed(peer: Peer, rtt: float, seconds: float, *, says_delay: bool = True) -> int:
-    """Have a peer send what fits, each round trip, to a reader that takes it; return the last window."""
-    connection = peer.dial_and_prove(timestamp=1)
+def feed(
+    peer: Peer,
+    rtt: float,
+    seconds: float,
+    *,
+    says: float | None = None,
+    most: int = MIB,
+    connection: UtpConnection | None = None,
+) -> int:
+    """Have a peer send what fits, each round trip, to a reader that takes it; return the last window.
+
+    `says`: the round trip that follows from its delays, 0 if it tells none; `most`: packets in a round trip.
+    """
+    connection = connection or peer.dial_and_prove(timestamp=1)
+    says = rtt if says is None else says
     window = MIB
     for _ in range(round(seconds / rtt)):
         peer.now += rtt
         # By clocks that differ by some hours: half of the round trip each way.
         sent = int((peer.now - rtt / 2 + 10_000) * 1e6) & 0xFFFFFFFF
-        back = int((rtt / 2 + 10_000) * 1e6) & 0xFFFFFFFF if says_delay else 0
-        for _ in range(window // 2 // SEGMENT):
+        back = int((says - rtt / 2 + 10_000) * 1e6) & 0xFFFFFFFF if says else 0
+        for _ in range(min(window // 2 // SEGMENT, most)):
             peer.data(bytes(SEGMENT), timestamp=sent, timestamp_difference=back)
         while connection.readable:
             connection.read(MIB, peer.now)
@@ -88,7 +100,40 @@ def test_who_only_receives_measures_the_round_trip_by_both_delays() -> None:
 
 
 def test_without_a_round_trip_the_window_stays() -> None:
-    assert feed(Peer(), 0.1, 2, says_delay=False) == MIB
+    assert feed(Peer(), 0.1, 2, says=0) == MIB
+
+
+def test_who_has_sent_too_needs_no_delays() -> None:
+    peer = Peer()
+    connection = peer.endpoint.connect(peer.remote, peer.now)
+    peer.await_dial(connection)
+    peer.pass_time(0.1)
+    peer.state()
+    peer.take()
+    assert feed(peer, 0.1, 2, says=0, connection=connection) > 8 * MIB
+
+
+@pytest.mark.parametrize("lie", [-1.0, 100.0])
+def test_a_round_trip_that_can_not_be_does_not_count(lie: float) -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove(timestamp=1)
+    assert feed(peer, 1.0, 220, says=lie, most=20, connection=connection) == MIB
+    assert feed(peer, 0.1, 2, connection=connection) > 8 * MIB
+
+
+def test_one_packet_that_was_held_up_makes_no_window_larger() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove(timestamp=1)
+    feed(peer, 0.1, 0.1, says=5.0, most=20, connection=connection)
+    assert feed(peer, 0.1, 8, most=20, connection=connection) == MIB
+
+
+def test_a_path_that_has_become_longer_gets_its_window_within_20_seconds() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove(timestamp=1)
+    assert feed(peer, 0.01, 0.5, most=20, connection=connection) == MIB
+    assert feed(peer, 0.2, 9, most=300, connection=connection) == MIB
+    assert feed(peer, 0.2, 12, most=300, connection=connection) > 1.5 * MIB
 
 
 def test_a_connection_that_is_over_gives_its_memory_back() -> None:
