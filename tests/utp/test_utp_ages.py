@@ -91,6 +91,7 @@ def test_a_packet_that_is_late_is_taken_though_one_long_before_it_was_sent_again
     skip(peer)
     peer.now += 1
     peer.data(b"a", seq_nr=lost.seq_nr)
+    peer.state()
     read_all(connection, peer.now)
     peer.give_bytes(bytes(late))
     assert connection.read(9, peer.now) == b"b"
