@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import statistics
+import subprocess
+import sys
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import core, scale, streams
+from benchmarks import core, scale
 
 
 def main() -> None:
@@ -19,7 +21,7 @@ def main() -> None:
         )
     Console().print(table)
     scale.main()
-    streams.main()
+    subprocess.run([sys.executable, "-m", "benchmarks.streams"], check=True)
 
 
 if __name__ == "__main__":

@@ -14,23 +14,16 @@ import argparse
 import contextlib
 import json
 import statistics
-import subprocess
 import sys
-import threading
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.process import Process
 from benchmarks.relay import MEGABIT
 from tests.interop.peers import require
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-ROOT = Path(__file__).parents[1]
 CONTROLLERS = ("ledbat", "ledbat++", "cubic", "bbr")
 PEERS = {"utp-native (libutp)": "utp-native", "libtorrent": "libtorrent", "udx-native (BBR)": "udx-native"}
 # Beyond what is measured: to start, and for a sender that a lost packet has brought to a halt.
@@ -79,7 +72,7 @@ def commands(contender: str, size: int) -> tuple[list[str], list[str]]:
     peer = PEERS[contender]
     if peer == "libtorrent":
         driver = [*python, "benchmarks.peers.torrent"]
-        return [*driver, "receive", str(size)], [*driver, "send", str(size)]
+        return [*driver, "receive", str(size), "0"], [*driver, "send", str(size), "0"]
     if peer == "udx-native":
         driver = ["node", "benchmarks/peers/udx.cjs"]
         return [*driver, "receive"], [*driver, "send"]
@@ -88,40 +81,6 @@ def commands(contender: str, size: int) -> tuple[list[str], list[str]]:
         *driver,
         *("connect", "--plain", f"--send={size}", "--port"),
     ]
-
-
-class Process:
-    """A process that tells its news in JSON lines."""
-
-    def __init__(self, command: list[str], limit: float) -> None:
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
-        )
-        self._timer = threading.Timer(limit, self._process.kill)
-        self._timer.start()
-
-    def news(self, event: str) -> Iterator[dict[str, Any]]:
-        """Yield each event of that name. Raises RuntimeError at an error, or if the process ends."""
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            told = json.loads(line)
-            if told["event"] == event:
-                yield told
-            elif told["event"] == "error":
-                raise RuntimeError(line)
-        raise RuntimeError(f"{self._process.args!r} ended, or took too long, before it told {event!r}")
-
-    def finish(self) -> None:
-        """Tell it to come to its end."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-
-    def close(self) -> None:
-        """End the process and wait for it."""
-        self._timer.cancel()
-        self._process.terminate()
-        with self._process:
-            pass
 
 
 def measure(contender: str, path: Line, run: int, seconds: float) -> Measured:

@@ -14,27 +14,30 @@ import sys
 import time
 
 import pknet_asyncio
-from benchmarks.pknet_stream import BLOCK, ZEROS, Tally, say
+from benchmarks.process import say
 from pknet.utp import UtpConfig
 from pknet_io import QlogDirectory
 
 STEP = 0.05
+BLOCK = 1 << 18
 
 
 async def receive() -> None:
     """Receive from whoever comes."""
-    tally = Tally()
+    size, began = 0, 0.0
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal size, began
         while data := await reader.read(BLOCK):
-            tally.add(data)
+            began = began or time.monotonic()
+            size += len(data)
 
     async with await pknet_asyncio.start_utp_server(handle, "127.0.0.1", limit=1 << 20) as server:
-        say(event="listening", port=server.address[1])
+        say("listening", port=server.address[1])
         while True:
             await asyncio.sleep(STEP)
-            if tally.size:
-                say(event="progress", bytes=tally.size, seconds=time.monotonic() - tally.started)
+            if size:
+                say("progress", bytes=size, seconds=time.monotonic() - began)
 
 
 async def send(controller: str, port: int, directory: str | None) -> None:
@@ -42,8 +45,9 @@ async def send(controller: str, port: int, directory: str | None) -> None:
     log = None if directory is None else QlogDirectory(directory)
     config = UtpConfig(congestion_control=controller, open_log=log)
     _, writer = await pknet_asyncio.open_utp_connection("127.0.0.1", port, config=config)
+    zeros = bytes(BLOCK)
     while True:
-        writer.write(ZEROS)
+        writer.write(zeros)
         await writer.drain()
 
 

@@ -301,18 +301,18 @@ class StreamTransport(_FlowControlMixin):
             # It broke while the protocol wasn't reading, and now it has to learn of it.
             self.driver.loop.call_soon(self._guard, self._lose)
             return
-        # A caller may change its buffer after this call.
-        kept = bytes(data)
+        if isinstance(data, memoryview):
+            data = data.cast("B") if data.c_contiguous else data.tobytes()
+        taken = 0
         if not self._backlog:
-            taken = self._send(kept)
+            taken = self._send(data)
             self.driver.drain_soon()
-            if taken == len(kept):
+            if taken == len(data):
                 return
-            self._backlog.append(memoryview(kept)[taken:])
-            self._backlog_size += len(kept) - taken
-        else:
-            self._backlog.append(kept)
-            self._backlog_size += len(kept)
+        rest = memoryview(data)[taken:]
+        # A caller may change its buffer after this call.
+        self._backlog.append(rest if isinstance(data, bytes) else bytes(rest))
+        self._backlog_size += len(rest)
         self._maybe_pause_protocol()
 
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
@@ -347,7 +347,7 @@ class StreamTransport(_FlowControlMixin):
             self._finish()
         self.driver.drain_soon()
 
-    def _send(self, data: bytes | memoryview) -> int:
+    def _send(self, data: bytes | bytearray | memoryview) -> int:
         try:
             return self.stream.send(data, self.driver.now)
         except StateError:

@@ -1,9 +1,10 @@
 """One side of a torrent between two libtorrent sessions that have nothing but uTP.
 
-    python -m benchmarks.peers.torrent receive BYTES
-    python -m benchmarks.peers.torrent send BYTES PORT
+    python -m benchmarks.peers.torrent receive BYTES BUFFER
+    python -m benchmarks.peers.torrent send BYTES BUFFER PORT
 
-The receiver prints its port, then how much has come, as JSON lines, until it is ended.
+The receiver prints its port, then how much has come, as JSON lines, until all has. Both end with their
+standard input; the sender then prints its processor time.
 """
 
 from __future__ import annotations
@@ -14,41 +15,48 @@ import tempfile
 import time
 from pathlib import Path
 
-from benchmarks.pknet_stream import say
+from benchmarks.process import CpuTime, say
 from tests.interop.peers.torrent import Torrent, TorrentSession
 
 STEP = 0.05
 
 
-def receive(torrent: Torrent, directory: Path) -> None:
+def receive(torrent: Torrent, directory: Path, buffer: int) -> None:
     """Fetch the torrent from whoever comes."""
-    with TorrentSession(torrent, directory) as session:
-        say(event="listening", port=session.address[1])
-        began = 0.0
+    with TorrentSession(torrent, directory, buffer=buffer) as session:
+        say("listening", port=session.address[1])
+        began, cpu = 0.0, CpuTime()
         while True:
             time.sleep(STEP)
             if size := session.received():
                 began = began or time.monotonic()
-                say(event="progress", bytes=size, seconds=time.monotonic() - began)
+                say("progress", bytes=size, seconds=time.monotonic() - began, cpuSeconds=cpu.used())
+            if session.is_complete():
+                break
+        sys.stdin.read()
 
 
-def send(torrent: Torrent, port: int) -> None:
+def send(torrent: Torrent, buffer: int, port: int) -> None:
     """Offer the torrent to the session at that port."""
-    with TorrentSession(torrent, torrent.directory) as session:
+    with TorrentSession(torrent, torrent.directory, buffer=buffer) as session:
         session.wait_until_complete()
+        cpu = CpuTime()
         session.connect(("127.0.0.1", port))
-        while True:
-            time.sleep(STEP)
+        sys.stdin.read()
+        say("sent", cpuSeconds=cpu.used())
 
 
 def main() -> None:
     """Play one side."""
-    role, size, *port = sys.argv[1:]
+    role, size, buffer, *port = sys.argv[1:]
     # So that what was written is deleted.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     with tempfile.TemporaryDirectory() as whole, tempfile.TemporaryDirectory() as empty:
         torrent = Torrent(bytes(int(size)), Path(whole))
-        send(torrent, int(port[0])) if role == "send" else receive(torrent, Path(empty))
+        if role == "send":
+            send(torrent, int(buffer), int(port[0]))
+        else:
+            receive(torrent, Path(empty), int(buffer))
 
 
 if __name__ == "__main__":

@@ -30,10 +30,13 @@ class TorrentSession:
 
     TCP, encryption, and all that finds peers by itself are off: it knows the peers that `connect` names,
     and those who come. It keeps a peer that has become as complete as itself, so that `peers` can be
-    asked once the transfer is over.
+    asked once the transfer is over. `buffer`: what the kernel's buffers are to hold in bytes, 0 for its
+    default.
     """
 
-    def __init__(self, torrent: Torrent, directory: Path, *, host: str = "127.0.0.1") -> None:
+    def __init__(
+        self, torrent: Torrent, directory: Path, *, host: str = "127.0.0.1", buffer: int = 0
+    ) -> None:
         self._host = host
         self._session = libtorrent.session(
             {
@@ -48,6 +51,8 @@ class TorrentSession:
                 "enable_natpmp": False,
                 "in_enc_policy": 2,  # pe_disabled
                 "out_enc_policy": 2,
+                "recv_socket_buffer_size": buffer,
+                "send_socket_buffer_size": buffer,
                 "allow_multiple_connections_per_ip": True,
                 "close_redundant_connections": False,
                 "alert_mask": libtorrent.alert.category_t.error_notification

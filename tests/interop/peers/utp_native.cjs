@@ -29,11 +29,19 @@ const { positionals: [role], values: options } = parseArgs({
     finish: { type: 'string', default: 'sent' }, // when to end our side: sent, end (once the other side has too), never
     echo: { type: 'boolean', default: false }, // send back what arrives, in place of a stream of our own
     progress: { type: 'string', default: '0' }, // milliseconds between reports of what has come; 0 for none
-    plain: { type: 'boolean', default: false } // zeros and no digest: what is timed is the transport
+    plain: { type: 'boolean', default: false }, // zeros and no digest: what is timed is the transport
+    cycle: { type: 'string', default: '0' }, // so many bytes of the stream, made beforehand, over and over; 0: all of it
+    keep: { type: 'string', default: '0' } // keep so many bytes, and digest them once what is timed is over
   }
 })
 const CHUNK = 1 << 16
-const STARTED = process.cpuUsage() // what node itself needs to start is not counted
+// What node itself needs to start, and to make what is sent, is not counted.
+let started = process.cpuUsage()
+
+function cpuSeconds () {
+  const { user, system } = process.cpuUsage(started)
+  return (user + system) / 1e6
+}
 
 function report (event, fields) {
   process.stdout.write(JSON.stringify({ event, ...fields }) + '\n')
@@ -52,33 +60,53 @@ function plainStream () {
   return (size) => zeros.subarray(0, size)
 }
 
+const cycle = []
+const cycled = seededStream(options.seed)
+for (let made = 0; made < Number(options.cycle); made += CHUNK) cycle.push(cycled(CHUNK))
+
+function cycledStream () {
+  let turn = 0
+  return (size) => cycle[turn++ % cycle.length].subarray(0, size)
+}
+
+function stream () {
+  if (options.plain) return plainStream()
+  return cycle.length ? cycledStream() : seededStream(options.seed)
+}
+
+const isTimed = options.plain || options.cycle !== '0' || options.keep !== '0'
+const kept = Buffer.alloc(Number(options.keep), 1) // not zeros: those would be no memory yet
+
 class Count {
   constructor () {
     this.bytes = 0
-    this.hash = options.plain ? null : crypto.createHash('sha256')
+    this.hash = isTimed ? null : crypto.createHash('sha256')
     this.began = null
   }
 
   add (data) {
     if (this.began === null) this.began = process.hrtime.bigint()
+    if (kept.length) data.copy(kept, this.bytes)
     this.bytes += data.length
     if (this.hash) this.hash.update(data)
   }
 
   progress () {
     const nanoseconds = this.began === null ? 0n : process.hrtime.bigint() - this.began
-    return { bytes: this.bytes, seconds: Number(nanoseconds) / 1e9 }
+    return { bytes: this.bytes, seconds: Number(nanoseconds) / 1e9, cpuSeconds: cpuSeconds() }
   }
 
   result () {
-    return { ...this.progress(), sha256: this.hash && this.hash.digest('hex') }
+    const progress = this.progress()
+    if (kept.length) this.hash = crypto.createHash('sha256').update(kept.subarray(0, this.bytes))
+    return { ...progress, sha256: this.hash && this.hash.digest('hex') }
   }
 }
 
 function converse (connection, id) {
   const sent = new Count()
   const received = new Count()
-  const next = options.plain ? plainStream() : seededStream(options.seed)
+  const next = stream()
   let left = Number(options.send)
   let otherEnded = false
 
@@ -117,8 +145,7 @@ function converse (connection, id) {
   connection.on('finish', () => report('sent', { id, ...sent.result() }))
   connection.on('error', (error) => report('error', { id, code: error.code, received: received.bytes }))
   connection.on('close', () => {
-    const { user, system } = process.cpuUsage(STARTED)
-    report('closed', { id, cpuSeconds: (user + system) / 1e6 })
+    report('closed', { id, cpuSeconds: cpuSeconds() })
   })
   // Only now: what libutp is told to finish before it is connected, it never does. An accepted connection is
   // connected when its first byte arrives, for libutp sends nothing before.
@@ -163,6 +190,7 @@ function connect () {
   })
 }
 
+started = process.cpuUsage()
 process.stdin.on('end', () => process.exit(0)).resume()
 const roles = { listen, connect }
 roles[role]()
