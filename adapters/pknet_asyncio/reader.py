@@ -16,6 +16,8 @@ class StreamReader(asyncio.StreamReader):
 
     _failure: Exception | None = None
     _has_ended = False
+    # What was read and not given since the stream broke before the rest came.
+    _left = b""
 
     def feed_eof(self) -> None:
         """Take note that the peer has finished."""
@@ -31,29 +33,44 @@ class StreamReader(asyncio.StreamReader):
         """Return what broke the stream, None if nothing has."""
         return self._failure
 
+    def at_eof(self) -> bool:
+        """Whether all has been read and the peer has finished; a failure is raised, and is no end."""
+        return super().at_eof() and (self._failure is None or self._has_ended)
+
     async def read(self, n: int = -1) -> bytes:
         """Read up to `n` bytes, all if -1; b"" at the end. Raises what broke the stream before its end."""
+        if self._left:
+            data = self._left if n < 0 else self._left[:n]
+            self._left = self._left[len(data) :]
+            return data
         data = await super().read(n)
         if not data and n:
             self._raise_failure()
         return data
 
     async def readuntil(self, separator: Any = b"\n") -> bytes:
-        """Read until `separator`, with it. Raises what broke the stream before that came."""
+        """Read until `separator`, with it. Raises what broke the stream before that came.
+
+        What came of it can still be read, by `read`.
+        """
         try:
             return await super().readuntil(separator)
-        except asyncio.IncompleteReadError:
-            self._raise_failure()
+        except asyncio.IncompleteReadError as error:
+            self._raise_failure(error.partial)
             raise
 
     async def readexactly(self, n: int) -> bytes:
-        """Read exactly `n` bytes. Raises what broke the stream before they came."""
+        """Read exactly `n` bytes. Raises what broke the stream before they came.
+
+        What came of them can still be read, by `read`.
+        """
         try:
             return await super().readexactly(n)
-        except asyncio.IncompleteReadError:
-            self._raise_failure()
+        except asyncio.IncompleteReadError as error:
+            self._raise_failure(error.partial)
             raise
 
-    def _raise_failure(self) -> None:
+    def _raise_failure(self, left: bytes = b"") -> None:
         if self._failure is not None and not self._has_ended:
+            self._left += left
             raise self._failure from None

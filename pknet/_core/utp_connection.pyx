@@ -496,9 +496,9 @@ cdef class UtpConnection(TimerEntry):
                 self.send_syn()
         elif self.state == SYN_RECEIVED:
             if self.syn_needed:
-                self.outlet.send_state(self.receiving.ack_nr)
+                self.outlet.send_state()
         elif self.ack_needed and self.timers.at[LINGER] != INFINITY:
-            self.outlet.send_state(self.receiving.ack_nr)
+            self.outlet.send_state()
         self.syn_needed = self.ack_needed = False
         if self.outlet.log is not None:
             log_changes(self.outlet)
@@ -521,7 +521,7 @@ cdef class UtpConnection(TimerEntry):
             sent = True
         # DATA carries no selective ACK: with that extension a full packet sent again would not fit.
         if self.ack_needed and (not sent or self.receiving.early_count):
-            self.outlet.send_state(self.receiving.ack_nr)
+            self.outlet.send_state()
         return True
 
     cdef bint send_syn(self) except False:
@@ -580,8 +580,7 @@ cdef class UtpConnection(TimerEntry):
             self.ack_needed = True
         if at[KEEPALIVE] <= now:
             if now < self.last_heard + self.shared.config.idle_time / 2 or self.sender.buffer.outstanding():
-                # An acknowledgement of the packet before the last: old news, that keeps the path open.
-                self.outlet.send_state(self.receiving.ack_nr - 1)
+                self.outlet.send_keepalive()
             else:
                 self.outlet.send_question()
                 if at[IDLE] == INFINITY:

@@ -127,8 +127,10 @@ cdef class SendBuffer:
             self.masks_come = True
         elif self.masks_come and is_complete:
             told = self.next - 1
-        if seq_before(self.told, told):
-            self.told = told
+        if seq_before(told, self.told):
+            # This one reaches less far, and may be the first that left the peer after a loss.
+            self.sight_end = told + 1
+        self.told = told
 
     cdef void note_arrival(
         self, uint16_t seq_nr, double least_rtt, double now, Acknowledged* result

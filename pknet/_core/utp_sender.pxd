@@ -75,6 +75,7 @@ cdef class Sender:
     cdef void on_retransmission_timeout(self, double now) noexcept
     cdef void on_tail_timeout(self) noexcept
     cdef void on_probe_timeout(self) noexcept
+    cdef double pacing_rate(self) noexcept
     cdef bint begin(self, double now) except False
     cdef void resize(self) noexcept
     cdef bytes next_run(

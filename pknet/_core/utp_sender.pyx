@@ -193,7 +193,7 @@ cdef class Sender:
     cdef bint is_duplicate(self, const PacketHeader* packet) noexcept:
         """Return whether this is a duplicate ACK (RFC 5681 section 2), from a peer without selective ACK."""
         return (
-            packet.type == ST_STATE and packet.selective_ack == NULL and self.buffer.sacked_count == 0
+            packet.type == ST_STATE and packet.selective_ack == NULL and not self.buffer.masks_come
             and packet.ack_nr == <uint16_t> (self.buffer.first - 1) and packet.wnd_size == self.peer_window
             and self.buffer.outstanding() > 0
         )
@@ -265,10 +265,21 @@ cdef class Sender:
             self.resize()
         self.paced = False
         self.resend_now = self.resend_now and self.buffer.lost_count > 0
-        self.pacer.refill(
-            self.congestion.pacing_rate(self.rtt.smoothed) if self.rtt.smoothed > 0 else 0, self.segment, now
-        )
+        self.pacer.refill(self.pacing_rate(), self.segment, now)
         return True
+
+    cdef double pacing_rate(self) noexcept:
+        """Return how many bytes a second may leave, 0 while that isn't known.
+
+        After an outage only what is sent again may leave, and gives no round trips by which the smoothed one
+        could become short again; the newest that was seen will do (Karn's doubt apart).
+        """
+        cdef double rtt = self.rtt.smoothed
+        if rtt == 0:
+            return 0
+        if 0 < self.buffer.newest_rtt < rtt / 2:
+            rtt = self.buffer.newest_rtt
+        return self.congestion.pacing_rate(rtt)
 
     cdef void resize(self) noexcept:
         """Make new packets as long as the path carries them."""
@@ -314,7 +325,7 @@ cdef class Sender:
             most = 1
         elif self.buffer.in_flight_bytes > 0 and (room <= 0 or self.peer_window == 0):
             return None
-        elif self.pacer.credit <= 0:
+        elif self.pacer.credit <= 0 and self.buffer.in_flight_bytes > 0:
             self.paced = True
             return None
         elif self.peer_window == 0:
@@ -353,7 +364,8 @@ cdef class Sender:
             room = max(room, <Py_ssize_t> 1)
         if room <= 0 or most <= 0:
             return None
-        if self.pacer.credit <= 0 and not self.probing:
+        # With nothing in flight, nothing would tell how fast the path has become.
+        if self.pacer.credit <= 0 and buffer.in_flight_bytes > 0 and not self.probing:
             self.paced = True
             return None
         if self.path.size < self.path.ceiling and most > DUPLICATE_THRESHOLD:

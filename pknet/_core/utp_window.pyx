@@ -18,6 +18,8 @@ cdef enum:
 cdef double SPAN = 10
 # Shorter round trips than that have no window that would need to grow.
 cdef double SHORTEST_ROUND = 1e-4
+# What is read is counted for so long, at least: who wakes up reads all that came meanwhile at one instant.
+cdef double SHORTEST_COUNT = 5e-3
 # A round trip that takes longer is a peer's clock that says nonsense.
 cdef double LONGEST_ROUND = 10
 
@@ -56,7 +58,7 @@ cdef class WindowTuner:
         cdef double now = self.shared.now
         self.taken += count
         # With no round trip known this is never so.
-        if now >= self.since + rtt:
+        if now >= self.since + max(rtt, SHORTEST_COUNT):
             if self.since > -INFINITY:
                 self.grow(ROOM * self.taken * rtt / (now - self.since))
             self.taken = 0

@@ -56,6 +56,29 @@ async def test_a_line_that_is_not_whole_is_no_line() -> None:
             assert line == b"a line\n"
 
 
+async def test_a_broken_stream_is_not_at_its_end() -> None:
+    reader = broken_reader()
+    with pytest.raises(ConnectionResetError):
+        while not reader.at_eof():
+            await reader.read(100)
+
+
+@pytest.mark.parametrize(
+    "read", [StreamReader.readline, lambda reader: reader.readexactly(18)], ids=["line", "exactly"]
+)
+async def test_what_came_of_a_line_that_is_not_whole_can_still_be_read(
+    read: Callable[[StreamReader], Awaitable[bytes]],
+) -> None:
+    reader = broken_reader()
+    assert await reader.readline() == b"a line\n"
+    with pytest.raises(ConnectionResetError):
+        await read(reader)
+    assert await reader.read(5) == b"and a"
+    assert await reader.read() == b" half"
+    with pytest.raises(ConnectionResetError):
+        await reader.read()
+
+
 async def test_who_waits_when_the_stream_breaks_is_woken() -> None:
     reader = StreamReader()
     waiting = asyncio.create_task(reader.read(1))

@@ -296,6 +296,18 @@ def test_data_is_no_duplicate_acknowledgement() -> None:
     assert [packet.seq_nr for packet in peer.take()] == [first]
 
 
+def test_a_keepalive_has_no_mask_since_it_would_name_what_is_missing() -> None:
+    # It acknowledges one packet less, so each bit would be about the packet before the one that came.
+    peer = Peer(UtpConfig(keepalive=20))
+    peer.dial_and_prove()
+    peer.take()
+    peer.data(b"late", seq_nr=(peer.seq_nr + 1) & 0xFFFF)
+    assert [packet.selective_ack for packet in peer.take()] == [b"\1\0\0\0"]
+    peer.pass_time(20)
+    (keepalive,) = peer.take()
+    assert (keepalive.ack_nr, keepalive.selective_ack) == ((peer.seq_nr - 2) & 0xFFFF, None)
+
+
 def test_a_keepalive_is_no_duplicate_acknowledgement_and_takes_nothing_back() -> None:
     peer = Peer()
     connection = peer.dial_and_prove()

@@ -1,6 +1,7 @@
 """Whole streams over bad paths, in virtual time."""
 
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -143,6 +144,46 @@ def test_small_windows_carry_a_stream(window: int) -> None:
     flow = Flow(Program(STREAM), Program(STREAM), Link(latency=0.002, loss=0.02), config=config)
     assert flow.run_to_the_end(1000)
     assert flow.near.received == flow.far.received == STREAM
+
+
+class HeldLink(Link):
+    """A wire that can be held up, and passes on all at once afterwards."""
+
+    def hold(self) -> None:
+        self.waiting: list[tuple[Any, ...]] | None = []
+
+    def release(self) -> None:
+        waiting, self.waiting = self.waiting or [], None
+        for arguments in waiting:
+            super().carry(*arguments)
+
+    def carry(self, *arguments: Any) -> None:
+        if getattr(self, "waiting", None) is None:
+            super().carry(*arguments)
+        else:
+            self.waiting.append(arguments)  # type: ignore[union-attr]
+
+
+@pytest.mark.bulk
+@pytest.mark.parametrize("seconds", [1, 10])
+@pytest.mark.parametrize(
+    ("controller", "least"),
+    # LEDBAT++ grows by a segment in some round trips; it is on its way.
+    [("ledbat", 0.5), ("ledbat++", 0.1), ("cubic", 0.5), ("bbr", 0.9)],
+)
+def test_a_path_that_holds_all_up_for_a_while_is_used_again_soon_after(
+    controller: str, least: float, seconds: float
+) -> None:
+    # What it held gives round trips as long as that; then, much is lost of the burst in which it arrives.
+    bottleneck = Bottleneck(25 * MEGABIT, 0.05, queue=200_000)
+    bottleneck.wire = HeldLink(latency=0.025, rate=25 * MEGABIT, queue=200_000)
+    flow = bottleneck.start(controller)
+    bottleneck.run(5)
+    bottleneck.wire.hold()
+    bottleneck.run(seconds)
+    bottleneck.wire.release()
+    bottleneck.run(5)
+    assert flow.share(bottleneck, 5) > least
 
 
 @pytest.mark.bulk

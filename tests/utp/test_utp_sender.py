@@ -362,6 +362,38 @@ def test_what_the_mask_of_a_peer_does_not_reach_is_not_taken_for_lost() -> None:
     assert connection.unacknowledged == connection.in_flight == 0
 
 
+def test_the_second_loss_beyond_the_reach_of_a_mask_resends_itself_alone() -> None:
+    # A peer that sent no mask had nothing early then; that says nothing of what was sent since.
+    peer = Peer()
+    connection = opened(peer)
+    for _ in range(2):
+        first = flight(peer, connection, 120)
+        resent = connection.packets_retransmitted
+        peer.state(ack_nr=first - 1, selective_ack=b"\xff" * 4)
+        assert [packet.seq_nr for packet in peer.take()] == [first]
+        peer.pass_time(RTT)
+        peer.state(ack_nr=first + 39, selective_ack=b"\xff" * 4)
+        assert [packet.seq_nr for packet in peer.take()] == [first + 40]
+        assert sent_after(peer, RTT) == []
+        peer.state(ack_nr=first + 119)
+        assert connection.packets_retransmitted == resent + 2
+
+
+def test_acknowledgements_that_name_nothing_new_are_no_duplicates_of_a_peer_that_sends_masks() -> None:
+    # They answer what came twice (RFC 6675 section 2).
+    peer = Peer()
+    connection = opened(peer)
+    first = flight(peer, connection, 20)
+    peer.state(ack_nr=first - 1, selective_ack=mask_of(first - 1, first + 1))
+    peer.state(ack_nr=first + 9)
+    resent, window = connection.packets_retransmitted, connection.congestion_window
+    for _ in range(3):
+        peer.state(ack_nr=first + 9)
+    assert peer.take() == []
+    assert connection.packets_retransmitted == resent
+    assert connection.congestion_window == window
+
+
 def test_how_long_a_gap_was_open_is_not_taken_for_a_round_trip() -> None:
     # What came after the gap, out of the mask's reach, is acknowledged only when the gap is closed.
     peer = Peer()

@@ -128,6 +128,17 @@ def test_one_packet_that_was_held_up_makes_no_window_larger() -> None:
     assert feed(peer, 0.1, 8, most=20, connection=connection) == MIB
 
 
+def test_what_a_reader_takes_at_once_is_no_rate() -> None:
+    # It slept, and now has what came meanwhile: two bursts within a round trip of 0.3 ms, then a pause.
+    peer = Peer()
+    connection = peer.dial_and_prove(timestamp=1)
+    for _ in range(20):
+        for pause in (0.0003, 0.005):
+            feed(peer, 0.0003, 0.0003, connection=connection)
+            peer.now += pause - 0.0003
+    assert connection.stats().receive_window == MIB
+
+
 def test_a_path_that_has_become_longer_gets_its_window_within_20_seconds() -> None:
     peer = Peer()
     connection = peer.dial_and_prove(timestamp=1)
