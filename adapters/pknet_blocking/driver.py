@@ -247,7 +247,9 @@ class Driver:
             while not self._closed:
                 self._serve()
         finally:
-            self._release()
+            # Not while `close` is still about it.
+            with self.lock:
+                self._release()
 
     def _release(self) -> None:
         self._selector.close()
@@ -336,7 +338,8 @@ class Driver:
     def _wake(self) -> None:
         """Have the thread look at its sockets and deadline anew."""
         if threading.current_thread() is not self._thread:
-            with contextlib.suppress(BlockingIOError):
+            # The socket is full of wake-ups, or closed with the thread.
+            with contextlib.suppress(OSError):
                 self._wake_sender.send(b"\0")
 
     def _wake_up(self) -> None:

@@ -226,9 +226,16 @@ cdef class UtpEndpoint:
         """Take what is to be sent."""
         cdef UtpConnection connection
         cdef list taken = self.shared.unsettled
+        cdef Py_ssize_t settled = 0
         self.shared.unsettled = []
-        for connection in taken:
-            connection.settle()
+        try:
+            for connection in taken:
+                connection.settle()
+                settled += 1
+        finally:
+            if settled < len(taken):
+                # There was no memory for it: the others first, next time.
+                self.shared.unsettled += taken[settled + 1 :] + taken[settled : settled + 1]
         # The program may have aborted some since the last datagram.
         self.remove_finished()
         taken = self.shared.transmits

@@ -416,8 +416,8 @@ cdef class SendBuffer:
                     seq_nr += 1
                     break
             seq_nr += 1
-        self.lost_from = seq_nr
         run = PyBytes_FromStringAndSize(NULL, total)
+        self.lost_from = seq_nr
         out = <uint8_t*> PyBytes_AS_STRING(run)
         for index in range(count[0]):
             packet = self.packet(chosen[index])
