@@ -267,7 +267,7 @@ cdef class SendBuffer:
                 if packet.sent_at < self.newest_sent_at:
                     next_time[0] = min(next_time[0], overdue)
                 break
-            if not packet.flags & (LOST | IS_OUT_OF_SIGHT):
+            if not packet.flags & (SACKED | LOST | IS_OUT_OF_SIGHT):
                 packet.flags |= IS_OUT_OF_SIGHT
                 self.in_flight_bytes -= packet.size
             self.sight_end += 1

@@ -379,6 +379,19 @@ def test_the_second_loss_beyond_the_reach_of_a_mask_resends_itself_alone() -> No
         assert connection.packets_retransmitted == resent + 2
 
 
+def test_what_has_arrived_does_not_leave_the_network_again_when_masks_become_shorter() -> None:
+    peer = Peer()
+    connection = opened(peer)
+    first = flight(peer, connection, 120)
+    peer.state(ack_nr=first - 1, selective_ack=b"\xff" * 8)
+    peer.take()
+    peer.pass_time(RTT)
+    peer.state(ack_nr=first, selective_ack=b"\xff" * 4)
+    assert 0 <= connection.in_flight <= connection.unacknowledged
+    peer.state(ack_nr=first + 119)
+    assert connection.in_flight == connection.unacknowledged == 0
+
+
 def test_acknowledgements_that_name_nothing_new_are_no_duplicates_of_a_peer_that_sends_masks() -> None:
     # They answer what came twice (RFC 6675 section 2).
     peer = Peer()
