@@ -347,13 +347,22 @@ def flight(peer: Peer, connection: UtpConnection, packets: int) -> int:
     return next(packet.seq_nr for _, packet in peer.sent[before:] if packet.type == DATA)
 
 
+def flight_without_its_first(peer: Peer, connection: UtpConnection) -> int:
+    """Have 120 packets in flight, of which the first is missing and leaves again; return its number.
+
+    The peer's mask has four bytes: it tells of the 32 that follow.
+    """
+    first = flight(peer, connection, 120)
+    peer.state(ack_nr=first - 1, selective_ack=b"\xff" * 4)
+    assert [packet.seq_nr for packet in peer.take()] == [first]
+    return first
+
+
 def test_what_the_mask_of_a_peer_does_not_reach_is_not_taken_for_lost() -> None:
     # A mask of libutp's tells of 32 packets, pknet's own of 2016; many more may be in flight.
     peer = Peer()
     connection = opened(peer)
-    first = flight(peer, connection, 120)
-    peer.state(ack_nr=first - 1, selective_ack=b"\xff" * 4)
-    assert [packet.seq_nr for packet in peer.take()] == [first]
+    first = flight_without_its_first(peer, connection)
     peer.pass_time(RTT)
     peer.state(ack_nr=first + 39, selective_ack=b"\xff" * 4)
     assert [packet.seq_nr for packet in peer.take()] == [first + 40]
@@ -411,9 +420,7 @@ def test_how_long_a_gap_was_open_is_not_taken_for_a_round_trip() -> None:
     # What came after the gap, out of the mask's reach, is acknowledged only when the gap is closed.
     peer = Peer()
     connection = opened(peer)
-    first = flight(peer, connection, 120)
-    peer.state(ack_nr=first - 1, selective_ack=b"\xff" * 4)
-    peer.take()
+    first = flight_without_its_first(peer, connection)
     peer.pass_time(5 * RTT)
     peer.state(ack_nr=first + 119)
     assert connection.rtt is not None
@@ -423,9 +430,7 @@ def test_how_long_a_gap_was_open_is_not_taken_for_a_round_trip() -> None:
 def test_what_must_have_left_the_network_leaves_room_though_nothing_tells_of_it() -> None:
     peer = Peer()
     connection = opened(peer)
-    first = flight(peer, connection, 120)
-    peer.state(ack_nr=first - 1, selective_ack=b"\xff" * 4)
-    peer.take()
+    first = flight_without_its_first(peer, connection)
     assert connection.in_flight == (120 - 32) * SEGMENT
     peer.pass_time(RTT)
     # The second copy of the first packet has arrived, so all that left before it has left the network.
@@ -437,9 +442,7 @@ def test_what_must_have_left_the_network_leaves_room_though_nothing_tells_of_it(
 def test_a_peer_that_could_send_a_mask_and_sends_none_has_nothing_early() -> None:
     peer = Peer()
     connection = opened(peer)
-    first = flight(peer, connection, 120)
-    peer.state(ack_nr=first - 1, selective_ack=b"\xff" * 4)
-    peer.take()
+    first = flight_without_its_first(peer, connection)
     peer.pass_time(RTT)
     peer.state(ack_nr=first + 39)
     assert {number for _, number in sent_after(peer, RTT)} == set(range(first + 40, first + 120))
