@@ -204,9 +204,9 @@ class Driver:
             if self._draining:
                 # Closed by the handler of an event: the rest of the events are nobody's any more.
                 self._send(self.machine.transmits())
-            self._closed = True
             for socket in list(self._sockets):
                 self.remove_socket(socket)
+            self._closed = True
             _drivers.discard(self)
             self._drained.notify_all()
             if self._started:
