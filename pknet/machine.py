@@ -86,6 +86,9 @@ class ByteStream(Protocol):
     def read(self, limit: int, now: float) -> bytes:
         """Return payload that has come, at most `limit` bytes of it."""
 
+    def read_into(self, buffer: bytearray | memoryview, now: float) -> int:
+        """Move payload that has come into a buffer of bytes and return how many that were."""
+
     def finish(self, now: float) -> None:
         """Say that no more payload will be sent; reading goes on."""
 

@@ -97,17 +97,19 @@ class Connection(Served):
 
         Raises OSError for what ended the stream otherwise.
         """
-        self.check_open()
-        if not self.is_readable():
+        if not self._may_read():
             return None
-        if not self.stream.readable and not self.stream.at_eof:
-            if self._is_deaf:
-                return b""
-            raise self.error() or ConnectionAbortedError("the stream was aborted")
         data = self.stream.read(size, self.driver.now)
-        self.driver.drain()
-        self.show()
+        self._have_read()
         return data
+
+    def recv_into(self, buffer: memoryview) -> int | None:
+        """Do as `recv` does, into a buffer; return how many bytes that were."""
+        if not self._may_read():
+            return None
+        size = self.stream.read_into(buffer, self.driver.now)
+        self._have_read()
+        return size
 
     def send(self, data: memoryview) -> int:
         """Send as much of `data` as there is room for, and return how many bytes that were.
@@ -180,7 +182,7 @@ class Connection(Served):
     def wait_open(self, timeout: float | None) -> None:
         """Wait until the peer has accepted; raise what kept it from that, or TimeoutError."""
         with self.changed:
-            if not self.changed.wait_for(lambda: self._is_open or self.is_over, timeout):
+            if not self.driver.wait(self.changed, lambda: self._is_open or self.is_over, timeout):
                 raise TimeoutError("timed out")
             if self.is_over and not self._is_open:
                 raise self.error() or ConnectionAbortedError("the connection was closed")
@@ -188,11 +190,23 @@ class Connection(Served):
     def wait_closed(self, timeout: float | None) -> None:
         """Wait until the stream is over; raise what ended it before all that was sent was delivered."""
         with self.changed:
-            if not self.changed.wait_for(lambda: self.is_over, timeout):
+            if not self.driver.wait(self.changed, lambda: self.is_over, timeout):
                 raise TimeoutError("timed out")
             error = self.error()
             if error is not None:
                 raise error
+
+    def _may_read(self) -> bool:
+        self.check_open()
+        if not self.is_readable():
+            return False
+        if not self.stream.readable and not self.stream.at_eof and not self._is_deaf:
+            raise self.error() or ConnectionAbortedError("the stream was aborted")
+        return True
+
+    def _have_read(self) -> None:
+        self.driver.drain()
+        self.show()
 
     def _end(self, verb: Callable[[float], None]) -> None:
         with self.changed:

@@ -1,7 +1,7 @@
-"""Drives a machine over a UDP socket by a thread of its own.
+"""Drives a machine over a UDP socket, by a thread of its own or by one of the program that waits.
 
-The thread serves the machine's timers and sockets; the program's threads call the machine's verbs under the
-driver's lock, send at once what comes of it, and wait on conditions of that lock.
+That serves the machine's timers and sockets (see `guests`); the program's threads call the machine's verbs
+under the driver's lock, send at once what comes of it, and wait on conditions of that lock.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
+from pknet_blocking.guests import Guests
 from pknet_io.segments import segment_receiver
 from pknet_io.too_big import too_big_reporter
 from pknet_io.udp import MAX_WAITING
@@ -63,14 +64,16 @@ class Driver:
         self._selector.register(self._wake_receiver, selectors.EVENT_READ, self._wake_up)
         self._sockets: dict[UdpSocket, deque[Transmit]] = {}
         self._soon: deque[Callable[[], None]] = deque()
-        # Until when the thread sleeps; -inf while it is awake and will look at the machine's deadline itself.
+        # Until when the serving thread sleeps; -inf while it is awake and will look at the deadline itself.
         self._sleeps_until = float("-inf")
+        self._is_asleep = False
         self._draining = False
         self._drain_again = False
         self._closed = False
         self._idle: Callable[[], bool] | None = None
         self._exit_steps: tuple[Callable[[], bool], Callable[[], bool], Callable[[], None]] | None = None
         self._drained = threading.Condition(self.lock)
+        self._guests = Guests(self.lock, self._serve, self._wake, lambda: self._closed)
         self._thread = threading.Thread(target=self._run, name=f"pknet {self.address}", daemon=True)
         self._started = False
         self.add_socket(socket)
@@ -162,7 +165,17 @@ class Driver:
         """
         with self._drained:
             limit = None if timeout is None else max(timeout, 0)
-            return self._drained.wait_for(lambda: self._closed or condition(), limit) and not self._closed
+            self.wait(self._drained, lambda: self._closed or condition(), limit)
+            return not self._closed and condition()
+
+    def wait(self, changed: threading.Condition, is_ready: Callable[[], bool], timeout: float | None) -> bool:
+        """Wait until `is_ready()`, but no longer than `timeout` seconds, and return whether it is.
+
+        `changed`: a condition of the lock, notified when that may have become so. The lock is held, once.
+        """
+        is_own = threading.current_thread() is self._thread
+        may_serve = self._started and not self._draining and not is_own
+        return self._guests.wait(changed, is_ready, timeout, may_serve=may_serve)
 
     def deliver_before_exit(
         self, is_delivered: Callable[[], bool], is_over: Callable[[], bool], abandon: Callable[[], None]
@@ -209,6 +222,7 @@ class Driver:
             self._closed = True
             _drivers.discard(self)
             self._drained.notify_all()
+            self._guests.tell_closed()
             if self._started:
                 self._wake()
             else:
@@ -243,12 +257,11 @@ class Driver:
             _logger.exception("the handling of %r failed", event)
 
     def _run(self) -> None:
-        try:
-            while not self._closed:
-                self._serve()
-        finally:
-            # Not while `close` is still about it.
-            with self.lock:
+        with self.lock:
+            try:
+                while not self._closed:
+                    self._guests.serve()
+            finally:
                 self._release()
 
     def _release(self) -> None:
@@ -261,33 +274,43 @@ class Driver:
     def _call_what_is_due(self) -> None:
         with self.lock:
             while self._soon:
-                self._soon.popleft()()
+                self._try(self._soon.popleft())
 
-    def _serve(self) -> None:
-        """Wait until something is ready or due, and see to it."""
-        with self.lock:
-            deadline = self.machine.next_timeout()
-            self._sleeps_until = float("inf") if deadline is None else deadline
+    def _serve(self, limit: float) -> None:
+        """Wait until something is ready or due, but no longer than until `limit`, and see to it.
+
+        The lock is held, once, but for the waiting.
+        """
+        deadline = self.machine.next_timeout()
+        self._sleeps_until = limit if deadline is None else min(deadline, limit)
+        timeout = None if self._sleeps_until == float("inf") else max(self._sleeps_until - self.now, 0)
+        self._is_asleep = True
+        self.lock.release()
         try:
-            ready = self._selector.select(None if deadline is None else max(deadline - self.now, 0))
+            ready = self._selector.select(timeout)
         except OSError:
             # Where select is all there is, a socket that is closed meanwhile ends it so.
             ready = []
-        with self.lock:
+        finally:
+            self.lock.acquire()
+            self._is_asleep = False
             self._sleeps_until = float("-inf")
-            if self._closed:
-                return
-            try:
-                now = self.now
-                for key, mask in ready:
-                    self._serve_socket(key.data, mask, now)
-                deadline = self.machine.next_timeout()
-                if deadline is not None and deadline <= now:
-                    self.machine.handle_timeout(now)
-                self.drain()
-            except Exception:
-                # As an event loop would: others may still be served.
-                _logger.exception("the driver of UDP %s port %d failed", *self.address)
+        if self._closed:
+            return
+        now = self.now
+        for key, mask in ready:
+            self._try(self._serve_socket, key.data, mask, now)
+        deadline = self.machine.next_timeout()
+        if deadline is not None and deadline <= now:
+            self._try(self.machine.handle_timeout, now)
+        self._try(self.drain)
+
+    def _try(self, step: Callable[..., None], *arguments: object) -> None:
+        """Go on after a step that fails, as an event loop would: others may still be served."""
+        try:
+            step(*arguments)
+        except Exception:
+            _logger.exception("the driver of UDP %s port %d failed", *self.address)
 
     def _serve_socket(self, served: Any, mask: int, now: float) -> None:
         if served in self._sockets:
@@ -336,8 +359,8 @@ class Driver:
         self._wake()
 
     def _wake(self) -> None:
-        """Have the thread look at its sockets and deadline anew."""
-        if threading.current_thread() is not self._thread:
+        """Have the thread that serves look at its sockets and deadline anew; the lock is held."""
+        if self._is_asleep:
             # The socket is full of wake-ups, or closed with the thread.
             with contextlib.suppress(OSError):
                 self._wake_sender.send(b"\0")

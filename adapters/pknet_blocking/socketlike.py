@@ -112,5 +112,5 @@ class SocketLike:
         if self._timeout == 0:
             raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         left = None if deadline is None else max(deadline - time.monotonic(), 0)
-        if not self._served.changed.wait_for(is_ready, left):
+        if not self._served.driver.wait(self._served.changed, is_ready, left):
             raise TimeoutError("timed out")

@@ -76,14 +76,21 @@ class Stream(SocketLike):
 
     def recv_into(self, buffer: bytearray | memoryview, nbytes: int = 0, flags: int = 0) -> int:
         """Receive into a buffer, at most `nbytes` if that is given; return how many bytes came."""
+        _refuse(flags)
         if nbytes < 0:
             raise ValueError("negative buffersize in recv_into")
         view = memoryview(buffer).cast("B")
         if nbytes > len(view):
             raise ValueError("buffer too small for requested bytes")
-        data = self.recv(nbytes or len(view), flags)
-        view[: len(data)] = data
-        return len(data)
+        view = view[: nbytes or len(view)]
+        if not view:
+            return 0
+        deadline = self._deadline()
+        connection = self._connection
+        with connection.changed:
+            while (size := connection.recv_into(view)) is None:
+                self._wait(connection.is_readable, deadline)
+            return size
 
     def send(self, data: Buffer, flags: int = 0) -> int:
         """Send as much of `data` as there is room for, waiting for some; return how many bytes that were."""

@@ -109,7 +109,7 @@ class UtpListener(SocketLike):
         """Wait until the listener is closed and its connections are over, or raise TimeoutError."""
         acceptor = self._acceptor
         with acceptor.changed:
-            if not acceptor.changed.wait_for(lambda: acceptor.is_over, timeout):
+            if not acceptor.driver.wait(acceptor.changed, lambda: acceptor.is_over, timeout):
                 raise TimeoutError("timed out")
 
 

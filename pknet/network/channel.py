@@ -83,6 +83,12 @@ class Channel:
             self._readable_told = False
         return data
 
+    def read_into(self, buffer: bytearray | memoryview, now: float) -> int:
+        """Move bytes that have come into a buffer of bytes and return how many."""
+        data = self.read(len(buffer), now)
+        buffer[: len(data)] = data
+        return len(data)
+
     def finish(self, now: float) -> None:
         """Close the channel."""
         self.close(now)

@@ -291,6 +291,12 @@ class NodeStream:
         self._owner.touch(self)
         return data
 
+    def read_into(self, buffer: bytearray | memoryview, now: float) -> int:
+        """Move bytes of payload that have come into a buffer of bytes and return how many."""
+        data = self.read(len(buffer), now)
+        buffer[: len(data)] = data
+        return len(data)
+
     def finish(self, now: float) -> None:
         """Say that no more payload will be sent, once all that was taken is sent; reading goes on."""
         if self._phase is not _Phase.CLOSED and not self._finishing:
