@@ -6,3 +6,6 @@ cdef class Transmit:
     cdef readonly object ttl
     cdef readonly object dont_fragment
     cdef readonly int ecn
+
+
+cdef list join_runs(list transmits)

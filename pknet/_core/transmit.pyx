@@ -1,5 +1,12 @@
 """What a machine wants sent: one datagram, or a run of equal ones that leave in a single call."""
 
+from cpython.bytes cimport PyBytes_GET_SIZE
+
+cdef enum:
+    # Below the 64 KiB that one send call takes, whatever the headers; and what UDP_SEGMENT takes at least.
+    MAX_JOINED_BYTES = 62000
+    MAX_JOINED = 64
+
 
 cdef class Transmit:
     """One datagram to send, or a run of equal datagrams that leave in a single call.
@@ -67,3 +74,55 @@ cdef class Transmit:
             if value is not None
         )
         return f"Transmit({shape} to {self.remote!r}{extra})"
+
+
+cdef list join_runs(list transmits):
+    """Return the transmits with those joined that follow each other to one remote and make up one run.
+
+    Those of many connections leave in as few calls as those of one, then.
+    """
+    cdef list joined = []
+    cdef list parts = []
+    cdef Transmit first = None
+    cdef Transmit transmit
+    cdef Py_ssize_t segment = 0
+    cdef Py_ssize_t total = 0
+    cdef Py_ssize_t size
+    for transmit in transmits:
+        size = PyBytes_GET_SIZE(transmit.data)
+        if (
+            first is not None
+            and total % segment == 0
+            and total + size <= min(MAX_JOINED * segment, <Py_ssize_t> MAX_JOINED_BYTES)
+            and (segment_of(transmit) == segment or (transmit.segment_size is None and 0 < size < segment))
+            and (transmit.remote is first.remote or transmit.remote == first.remote)
+            and transmit.local is first.local
+            and transmit.dont_fragment is first.dont_fragment
+            and transmit.ttl is None
+            and first.ttl is None
+            and transmit.ecn == first.ecn
+        ):
+            parts.append(transmit.data)
+            total += size
+            continue
+        if first is not None:
+            joined.append(join(first, parts, segment))
+        first = transmit
+        segment = max(segment_of(transmit), 1)
+        total = size
+        parts = [transmit.data]
+    if first is not None:
+        joined.append(join(first, parts, segment))
+    return joined
+
+
+cdef Py_ssize_t segment_of(Transmit transmit) except -1:
+    return PyBytes_GET_SIZE(transmit.data) if transmit.segment_size is None else transmit.segment_size
+
+
+cdef Transmit join(Transmit first, list parts, Py_ssize_t segment):
+    if len(parts) == 1:
+        return first
+    return Transmit(
+        b"".join(parts), first.remote, first.local, segment, None, first.dont_fragment, first.ecn
+    )

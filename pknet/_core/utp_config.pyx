@@ -11,6 +11,7 @@ cdef enum:
     # The longest datagram that UDP over IPv4 has.
     MAX_MAX_DATAGRAM = 65507
     FIRST_BUFFER = 1048576
+    FIRST_SEND_BUFFER = 65536
     # Above this, packets in flight could span half of the 16-bit sequence numbers.
     MAX_BUFFER = 33554432
     # What every IPv4 host takes, whole or in fragments (RFC 791: 576 bytes), and what IPv6 carries whole.
@@ -110,7 +111,7 @@ cdef class UtpConfig:
         self.buffer_growth = buffer_growth
         self.first_receive_buffer = FIRST_BUFFER if receive_buffer is None else receive_buffer
         self.max_receive_buffer = MAX_BUFFER if receive_buffer is None else receive_buffer
-        self.first_send_buffer = FIRST_BUFFER if send_buffer is None else send_buffer
+        self.first_send_buffer = FIRST_SEND_BUFFER if send_buffer is None else send_buffer
         self.max_send_buffer = MAX_BUFFER if send_buffer is None else send_buffer
         self.congestion_control = congestion_control
         self.ledbat_target = ledbat_target

@@ -4,7 +4,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.math cimport INFINITY
 from libc.stdint cimport uint8_t, uint16_t
 
-from pknet._core.transmit cimport Transmit
+from pknet._core.transmit cimport Transmit, join_runs
 from pknet._core.utp_config cimport UtpConfig, check_log
 from pknet._core.utp_connection cimport CLOSED, SYN_SENT, UtpConnection
 from pknet._core.utp_log cimport hand_out
@@ -242,7 +242,7 @@ cdef class UtpEndpoint:
         self.shared.transmits = []
         if self.shared.records:
             hand_out(self.shared)
-        return taken
+        return join_runs(taken) if len(taken) > 1 else taken
 
     def events(self):
         """Take what has happened."""

@@ -130,7 +130,7 @@ def test_a_path_that_narrows_under_way_goes_on_soon(mtu: int, soon: float) -> No
 
 
 def test_a_path_that_widens_is_used_fully_ten_minutes_later() -> None:
-    flow = Flow(Talker(), Program(), path(mtu=1252))
+    flow = Flow(Talker(), Program(), path(mtu=1252), config=UtpConfig(send_buffer=1 << 20))
     say(flow, STREAM)
     say(flow, STREAM)
     assert_fits(size(flow), 1252)
@@ -142,7 +142,7 @@ def test_a_path_that_widens_is_used_fully_ten_minutes_later() -> None:
 
 
 def test_a_path_that_stays_narrow_costs_two_probes_each_ten_minutes() -> None:
-    flow = Flow(Talker(), Program(), path(mtu=1252))
+    flow = Flow(Talker(), Program(), path(mtu=1252), config=UtpConfig(send_buffer=1 << 20))
     say(flow, STREAM)
     say(flow, STREAM)
     before = flow.wired.a_to_b.dropped[TOO_LONG]
@@ -307,7 +307,7 @@ def test_one_that_does_not_say_what_fits_still_saves_half_of_the_search() -> Non
 
 def sending(config: UtpConfig | None = None, **options: Any) -> tuple[Peer, UtpConnection, list[Packet]]:
     """Open a connection, give it much to send, and return what leaves first."""
-    peer = Peer(config or UtpConfig(), **options)
+    peer = Peer(config or UtpConfig(send_buffer=1 << 20), **options)
     connection = peer.dial_and_prove()
     connection.send(STREAM[: 1 << 20], peer.now)
     return peer, connection, peer.take()

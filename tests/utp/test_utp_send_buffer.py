@@ -33,7 +33,7 @@ def test_pieces_of_any_sizes_make_one_stream_of_packets(pieces: list[int], size:
 
 @given(st.sets(st.integers(0, 59)), st.integers(0, 0xFFFF))
 def test_what_is_lost_is_sent_again_as_it_was(lost: set[int], seed: int) -> None:
-    peer = Peer(seed=seed)
+    peer = Peer(UtpConfig(send_buffer=1 << 20, path_mtu_discovery=False), seed=seed)
     connection = peer.dial_and_prove()
     connection.send(b"".join(bytes((n,)) * SEGMENT for n in range(60)), peer.now)
     copies: dict[int, set[bytes]] = {}

@@ -106,7 +106,7 @@ def test_with_nagle_a_partial_packet_waits_while_others_are_in_flight() -> None:
 
 
 def test_no_more_is_in_flight_than_the_peer_has_room_for() -> None:
-    peer = Peer(wnd_size=5000)
+    peer = Peer(UtpConfig(send_buffer=100_000), wnd_size=5000)
     connection = opened(peer)
     connection.send(bytes(100_000), peer.now)
     received = 0

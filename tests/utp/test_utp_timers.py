@@ -6,7 +6,7 @@ from tests.utp.peer import SEGMENT, Peer, mask_of
 
 def test_what_a_connection_waits_for_has_a_name() -> None:
     seen = []
-    peer = Peer(UtpConfig(keepalive=None))
+    peer = Peer(UtpConfig(keepalive=None, send_buffer=1 << 20))
     connection = peer.endpoint.connect(peer.remote, peer.now)
     peer.await_dial(connection)
     seen.append(connection.next_timer)
