@@ -3,6 +3,7 @@
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.math cimport INFINITY
 from libc.stdint cimport uint8_t, uint16_t
+from libc.string cimport memcmp
 
 from pknet._core.transmit cimport Transmit, join_runs
 from pknet._core.utp_config cimport UtpConfig, check_log
@@ -22,6 +23,8 @@ from pknet.errors import PknetError, StateError
 cdef enum:
     # So many ids are tried at random before a dial is refused.
     ID_ATTEMPTS = 64
+    # Where a header has the connection id (BEP 29).
+    CONNECTION_ID_AT = 2
 
 
 class TooManyConnections(PknetError):
@@ -260,6 +263,7 @@ cdef class UtpEndpoint:
         cdef UtpConnection connection = None
         cdef PacketHeader packet
         cdef Py_ssize_t offset = 0
+        cdef Py_ssize_t stretch = 0
         cdef Py_ssize_t part
         while True:
             part = min(segment_size, size - offset)
@@ -275,8 +279,9 @@ cdef class UtpEndpoint:
                 if connection is None:
                     self.refuse(&packet, remote, local)
                 else:
-                    # What follows in a run is mostly of the same connection.
-                    connection.receive(&packet, size - offset - HEADER_SIZE)
+                    if stretch <= offset:
+                        stretch = end_of_stretch(data, offset, size, segment_size)
+                    connection.receive(&packet, stretch - offset - HEADER_SIZE)
             offset += part
             if offset >= size:
                 break
@@ -412,6 +417,19 @@ cdef class UtpEndpoint:
                     del self.count_of[connection.source]
                 connection.source = None
         return True
+
+
+cdef Py_ssize_t end_of_stretch(
+    const uint8_t* data, Py_ssize_t offset, Py_ssize_t size, Py_ssize_t segment_size
+) noexcept:
+    """Return where the datagrams of a run end that are of one connection with the one at `offset`."""
+    cdef const uint8_t* first = data + offset
+    while True:
+        offset += segment_size
+        if offset + HEADER_SIZE > size:
+            return size
+        if memcmp(first + CONNECTION_ID_AT, data + offset + CONNECTION_ID_AT, 2):
+            return offset
 
 
 cdef object source_of_remote(remote):
