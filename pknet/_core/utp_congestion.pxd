@@ -8,6 +8,8 @@ cdef enum:
     CURRENT_FILTER = 4
     # Never below two segments (RFC 6817 section 2.4.2, MIN_CWND).
     MIN_WINDOW_SEGMENTS = 2
+    # How much slower slow start goes once it has seen a queue (RFC 9406 section 4.3, CSS_GROWTH_DIVISOR).
+    CSS_GROWTH_DIVISOR = 4
 
 
 # What an acknowledgement tells of the path. Bytes are payload, times are seconds.
@@ -81,3 +83,5 @@ cdef class CongestionController:
 
 cdef class WindowController(CongestionController):
     cdef double slow_start_threshold
+
+    cdef double growth_that_ends_slow_start(self, double rtt) noexcept

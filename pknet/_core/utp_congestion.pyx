@@ -16,6 +16,11 @@ cdef enum:
 cdef double SLOW_START_PACING_GAIN = 2.0
 cdef double PACING_GAIN = 1.25
 
+# RFC 9406 section 4.3: MIN_RTT_DIVISOR as a factor, MIN_RTT_THRESH, MAX_RTT_THRESH.
+cdef double LONGER_BY = 0.125
+cdef double LEAST_LONGER = 0.004
+cdef double MOST_LONGER = 0.016
+
 
 cdef inline bint earlier(uint32_t a, uint32_t b) noexcept:
     return <int32_t> (a - b) < 0
@@ -150,6 +155,10 @@ cdef class WindowController(CongestionController):
 
     cdef bint in_slow_start(self) noexcept:
         return self.window < self.slow_start_threshold
+
+    cdef double growth_that_ends_slow_start(self, double rtt) noexcept:
+        """Return by how many seconds a round trip grows on a path that is full (HyStart++, RFC 9406)."""
+        return min(max(rtt * LONGER_BY, LEAST_LONGER), MOST_LONGER)
 
     cdef void on_timeout(self, double now) noexcept:
         # RFC 5681 section 3.1, equation 4 and what follows.

@@ -5,16 +5,13 @@ It takes its share beside TCP, and fills the queue as TCP does.
 
 from libc.math cimport INFINITY, cbrt
 
+from pknet._core.utp_congestion cimport CSS_GROWTH_DIVISOR
+
 cdef enum:
-    # RFC 9406 section 4.3: N_RTT_SAMPLE, CSS_GROWTH_DIVISOR, CSS_ROUNDS.
+    # RFC 9406 section 4.3: N_RTT_SAMPLE, CSS_ROUNDS.
     SAMPLES = 8
-    CAREFUL_DIVISOR = 4
     CAREFUL_ROUNDS = 5
 
-# RFC 9406 section 4.3: MIN_RTT_DIVISOR as a factor, MIN_RTT_THRESH, MAX_RTT_THRESH.
-cdef double LONGER_BY = 0.125
-cdef double LEAST_LONGER = 0.004
-cdef double MOST_LONGER = 0.016
 # RFC 9438 section 4.1, 4.6: how fast the window grows, in segments a second cubed, and what a loss leaves of
 # it.
 cdef double SCALE = 0.4
@@ -60,8 +57,8 @@ cdef class Cubic(WindowController):
             if self.careful_rounds >= 0:
                 if self.round_least < self.careful_since:
                     self.careful_rounds = -1
-            elif self.round_least >= self.previous_least + min(
-                max(self.previous_least * LONGER_BY, LEAST_LONGER), MOST_LONGER
+            elif self.round_least >= self.previous_least + self.growth_that_ends_slow_start(
+                self.previous_least
             ):
                 self.careful_rounds = 0
                 self.careful_since = self.round_least
@@ -69,7 +66,7 @@ cdef class Cubic(WindowController):
             self.slow_start_threshold = self.window
             return
         if self.careful_rounds >= 0:
-            gain = <double> 1 / CAREFUL_DIVISOR
+            gain /= CSS_GROWTH_DIVISOR
         if sample.may_grow:
             self.window = min(self.window + gain * sample.acked, self.slow_start_threshold)
 

@@ -19,7 +19,6 @@ cdef class DelayController(WindowController):
     cdef void grow_in_slow_start(self, const AckSample* sample, double gain) noexcept
     cdef void leave_slow_start(self, double queue) noexcept
     cdef bint settle(self) noexcept
-    cdef double queue_that_ends_slow_start(self) noexcept
 
 
 cdef class Ledbat(DelayController):

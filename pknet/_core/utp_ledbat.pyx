@@ -7,6 +7,8 @@ grow; a round trip is measured by one clock, so what it has grown by bounds what
 
 from libc.math cimport INFINITY, ceil
 
+from pknet._core.utp_congestion cimport CSS_GROWTH_DIVISOR
+
 cdef enum:
     # The gain of libutp and libtorrent: so many bytes a window grows in a round trip at most.
     INCREASE_OF_PEERS = 3000
@@ -21,13 +23,8 @@ cdef enum:
     SLOW_DOWN_SHARE = 9
 
 # A queue of this share of the target ends slow start at once (LEDBAT++ section 4.3); a shorter one, that
-# lasts for a round trip, too: RFC 9406 section 4.2 (HyStart++), an eighth of the round trip within bounds.
+# lasts for a round trip, too.
 cdef double SLOW_START_EXIT = 0.75
-cdef double ROUND_TRIPS_EXIT = 0.125
-cdef double SHORTEST_EXIT = 0.004
-cdef double LONGEST_EXIT = 0.016
-# Once it has seen that shorter queue, slow start goes on at this share of its speed (RFC 9406, CSS).
-cdef double CAREFUL = 0.25
 # The queue that is aimed for when slow start has found the rate of the path, as a share of the target.
 cdef double FIRST_QUEUE = 0.5
 # Share of what queues above the target that is given up in a round trip, and the most of the window that ever
@@ -70,20 +67,17 @@ cdef class DelayController(WindowController):
         """Grow by what has arrived, unless a queue says that the path is full."""
         if self.queueing_delay > SLOW_START_EXIT * self.target:
             self.leave_slow_start(FIRST_QUEUE * self.target)
-        elif self.queueing_delay > self.queue_that_ends_slow_start():
+        elif self.queueing_delay > self.growth_that_ends_slow_start(self.least_rtt):
             if self.queue_since < 0:
                 self.queue_since = self.rounds
             elif self.rounds > self.queue_since + 1:
                 self.leave_slow_start(FIRST_QUEUE * self.target)
                 return
-            gain *= CAREFUL
+            gain /= CSS_GROWTH_DIVISOR
         else:
             self.queue_since = -1
         if sample.may_grow and self.in_slow_start():
             self.window = min(self.window + gain * sample.acked, self.slow_start_threshold)
-
-    cdef double queue_that_ends_slow_start(self) noexcept:
-        return min(max(self.least_rtt * ROUND_TRIPS_EXIT, SHORTEST_EXIT), LONGEST_EXIT)
 
     cdef void leave_slow_start(self, double queue) noexcept:
         """Set the window to what the path has been seen to carry, and to a queue of so many seconds."""
