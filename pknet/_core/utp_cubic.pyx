@@ -23,7 +23,7 @@ cdef double MOST_GROWTH = 1.5
 
 
 cdef class Cubic(WindowController):
-    """CUBIC. Its own windows are in segments, as in the RFC."""
+    """CUBIC. Its windows are in bytes, where the RFC has segments."""
 
     def __cinit__(self, *args):
         self.epoch = self.careful_rounds = -1
@@ -72,23 +72,23 @@ cdef class Cubic(WindowController):
 
     cdef void grow(self, const AckSample* sample) noexcept:
         """Grow along the cubic curve, or as Reno where that is faster (RFC 9438 section 4.2, 4.3)."""
-        cdef double window = self.window / self.segment
-        cdef double acked = <double> sample.acked / self.segment
+        cdef double window = self.window
+        cdef double share = sample.acked / window
         cdef double now_at, later
         if self.epoch < 0:
             self.epoch = sample.now
             self.reno = window
             self.most = max(self.most, window)
-            self.until_most = cbrt((self.most - window) / SCALE)
-        self.reno += (RENO_GROWTH if self.reno < self.most else 1) * acked / window
+            self.scale = SCALE * self.segment
+            self.until_most = cbrt((self.most - window) / self.scale)
+        self.reno += (RENO_GROWTH if self.reno < self.most else 1) * self.segment * share
         now_at = sample.now - self.epoch - self.until_most
         later = now_at + sample.smoothed_rtt
-        if SCALE * now_at * now_at * now_at + self.most < self.reno:
-            window = max(window, self.reno)
+        if self.scale * now_at * now_at * now_at + self.most < self.reno:
+            self.window = max(window, self.reno)
         else:
-            later = SCALE * later * later * later + self.most
-            window += (min(max(later, window), MOST_GROWTH * window) - window) * acked / window
-        self.window = window * self.segment
+            later = self.scale * later * later * later + self.most
+            self.window += (min(max(later, window), MOST_GROWTH * window) - window) * share
 
     cdef void on_loss(self, double now) noexcept:
         self.remember_window()
@@ -101,6 +101,5 @@ cdef class Cubic(WindowController):
 
     cdef void remember_window(self) noexcept:
         """Note where loss began; below where it began before, make room for others (section 4.7)."""
-        cdef double window = self.window / self.segment
-        self.most = window * (1 + LEFT) / 2 if window < self.most else window
+        self.most = self.window * (1 + LEFT) / 2 if self.window < self.most else self.window
         self.epoch = -1

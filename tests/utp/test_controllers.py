@@ -7,9 +7,9 @@ from statistics import mean, median
 
 import pytest
 
-from pknet.utp import UtpConfig
+from pknet.utp import UtpConfig, UtpConnection
 from tests.utp.bottleneck import MEGABIT, Bottleneck, BulkFlow
-from tests.utp.peer import SEGMENT, Peer
+from tests.utp.peer import SEGMENT, Peer, mask_of
 
 pytestmark = pytest.mark.bulk
 
@@ -145,6 +145,31 @@ def test_a_clock_that_drifts_neither_starves_ledbat_nor_makes_it_rude(drift: flo
     assert mean(delays) > 0.01
 
 
+# What CUBIC makes of packets of another size.
+
+
+def test_cubic_comes_back_to_the_window_that_it_lost_though_packets_are_shorter_now() -> None:
+    peer, connection = dialled("cubic", path_mtu_discovery=True)
+    pass_rounds(peer, connection, 4)
+    window = connection.congestion_window
+    connection.send(bytes(connection.writable), peer.now)
+    peer.pass_time(0.05)
+    lost = peer.ack_nr - 20
+    peer.state(ack_nr=lost - 1, selective_ack=mask_of(lost - 1, *range(lost + 1, lost + 21)))
+    assert connection.congestion_window == pytest.approx(0.7 * window, rel=0.01)
+    pass_rounds(peer, connection, 2)
+    connection.send(bytes(connection.writable), peer.now)
+    peer.pass_time(0.01)
+    peer.endpoint.receive_packet_too_big(bytes(peer.sent[-1][1]), 600, peer.remote, None, peer.now)
+    # RFC 9438 section 4.2: K, the seconds until then.
+    pass_rounds(peer, connection, round((0.3 * window / SEGMENT / 0.4) ** (1 / 3) / 0.05))
+    assert connection.stats().max_datagram == 600
+    assert connection.congestion_window == pytest.approx(window, rel=0.03)
+
+
+# From one to another.
+
+
 def test_a_connection_can_be_given_another_controller_at_any_time() -> None:
     peer = Peer()
     connection = peer.answer_dial()
@@ -186,3 +211,22 @@ def test_the_gain_of_rfc_6817_grows_by_a_segment_in_a_round_trip() -> None:
         grown[gain] = mean(b - a for a, b in pairwise(windows[4:]))
     assert grown[1.0] == pytest.approx(SEGMENT, rel=0.2)
     assert grown[None] == pytest.approx(3000, rel=0.2)
+
+
+def dialled(controller: str, *, path_mtu_discovery: bool = False) -> tuple[Peer, UtpConnection]:
+    """Return a connection that has just opened, over 50 ms."""
+    peer = Peer(UtpConfig(congestion_control=controller, path_mtu_discovery=path_mtu_discovery))
+    connection = peer.endpoint.connect(peer.remote, peer.now)
+    peer.await_dial(connection)
+    peer.pass_time(0.05)
+    peer.state()
+    peer.take()
+    return peer, connection
+
+
+def pass_rounds(peer: Peer, connection: UtpConnection, count: int) -> None:
+    """Send all that may be sent for some round trips, and acknowledge it."""
+    for _ in range(count):
+        connection.send(bytes(connection.writable), peer.now)
+        peer.pass_time(0.05)
+        peer.state()
