@@ -19,12 +19,15 @@ cdef class Bbr(CongestionController):
     cdef double full_rate
     cdef int full_rounds
     cdef bint is_full
+    # Whether nothing of its own was left in the path when it was last told of arrivals.
+    cdef bint was_empty
     # Of this round.
     cdef double round_acked
     cdef double round_lost
     cdef int phase
     cdef double phase_began
-    # Until when the window is held at its least, to see the round trip without a queue.
+    # Until when the window is held at its least, to see the round trip without a queue, and what it grows back
+    # to.
     cdef double probe_until
     cdef double window_before
     cdef double pacing_gain
@@ -33,6 +36,7 @@ cdef class Bbr(CongestionController):
     cdef void measure(self, const AckSample* sample) noexcept
     cdef void note_full_path(self, const AckSample* sample) noexcept
     cdef void change_mode(self, const AckSample* sample) noexcept
+    cdef bint is_doubtful(self, double now) noexcept
     cdef bint phase_is_over(self, const AckSample* sample) noexcept
     cdef void enter_probe_rate(self, double now) noexcept
     cdef void set_window(self, const AckSample* sample) noexcept

@@ -27,7 +27,8 @@ cdef double PROBE_GAIN = 1.25
 cdef double DRAIN_GAIN = 0.75
 # The rate has to grow by this factor, or it is taken for all there is.
 cdef double FULL_GROWTH = 1.25
-# Only a queue that overflows loses so much of a round.
+# Only a queue that overflows loses so much of a round. (A timeout is none: it may be an outage, and if it is
+# not, the window grows back so slowly that FULL_ROUNDS pass first.)
 cdef double FULL_LOSS = 0.2
 # How long the shortest round trip is believed, and how long the window is held down to see it again.
 cdef double RTT_BELIEVED_FOR = 10.0
@@ -57,6 +58,7 @@ cdef class Bbr(CongestionController):
         self.note_full_path(sample)
         self.change_mode(sample)
         self.set_window(sample)
+        self.was_empty = sample.in_flight == 0
 
     cdef void measure(self, const AckSample* sample) noexcept:
         cdef double rate = sample.rate
@@ -66,7 +68,10 @@ cdef class Bbr(CongestionController):
             rate = min(rate, self.rates.max())
         if rate > 0 and (not sample.rate_is_low or rate > self.rates.max()):
             self.rates.add(rate, self.rounds)
-        if sample.rtt >= 0 and sample.rtt <= self.least_rtt:
+        if sample.rtt >= 0 and (
+            sample.rtt <= self.least_rtt or self.was_empty and self.is_doubtful(sample.now)
+        ):
+            # A path that was empty shows it too (section 4.3.4.4).
             self.least_rtt = sample.rtt
             self.least_rtt_at = sample.now
         if sample.smoothed_rtt > 0 and self.least_rtt < INFINITY:
@@ -101,7 +106,7 @@ cdef class Bbr(CongestionController):
                 self.phase = (self.phase + 1) % PHASES
                 self.phase_began = now
                 self.pacing_gain = PROBE_GAIN if self.phase == 0 else DRAIN_GAIN if self.phase == 1 else 1
-        if self.mode != PROBE_RTT and now > self.least_rtt_at + RTT_BELIEVED_FOR:
+        if self.mode != PROBE_RTT and self.is_doubtful(now):
             self.mode = PROBE_RTT
             self.pacing_gain = 1
             self.probe_until = INFINITY
@@ -118,6 +123,10 @@ cdef class Bbr(CongestionController):
                 else:
                     self.mode = STARTUP
                     self.pacing_gain = self.window_gain = HIGH_GAIN
+
+    cdef bint is_doubtful(self, double now) noexcept:
+        """Return whether the round trip without a queue was seen too long ago."""
+        return now > self.least_rtt_at + RTT_BELIEVED_FOR
 
     cdef bint phase_is_over(self, const AckSample* sample) noexcept:
         cdef double lasted = sample.now - self.phase_began
@@ -162,7 +171,7 @@ cdef class Bbr(CongestionController):
 
     cdef void on_timeout(self, double now) noexcept:
         # What comes back after that makes it grow to what the model says.
-        self.window = self.least_window()
+        self.window = self.window_before = self.least_window()
 
     cdef double least_window(self) noexcept:
         return LEAST_SEGMENTS * self.segment

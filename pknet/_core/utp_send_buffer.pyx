@@ -291,7 +291,8 @@ cdef class SendBuffer:
         if packet.transmissions == 1:
             self.path.on_loss(HEADER_SIZE + packet.size, packet.sent_at)
         self.newest_lost_at = max(self.newest_lost_at, packet.sent_at)
-        self.lost_bytes += packet.size
+        if cause in (BY_REORDERING, BY_TIME):
+            self.newly_lost += packet.size
         return 1
 
     cdef void mark_all_lost(self, LossCause cause) noexcept:

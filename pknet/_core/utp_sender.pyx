@@ -77,6 +77,7 @@ cdef class Sender:
         self.congestion = make_controller(
             self.congestion_name, self.path.size - HEADER_SIZE, self.config
         )
+        self.buffer.newly_lost = 0
         return True
 
     cdef bint use_controller(self, name) except False:
@@ -112,7 +113,6 @@ cdef class Sender:
         cdef SendBuffer buffer = self.buffer
         cdef Acknowledged result
         cdef AckSample sample
-        cdef unsigned long long lost_before
         buffer.acknowledge(
             packet.ack_nr, packet.selective_ack, packet.selective_ack_size,
             is_complete, self.rtt.least, now, &result
@@ -134,12 +134,12 @@ cdef class Sender:
             self.answer_tail_probe(packet, result.advanced, now)
         if result.packets:
             self.timers.at[GIVE_UP] = INFINITY
-            lost_before = buffer.lost_bytes
             self.detect_loss(now)
             sample.now = now
             sample.acked = result.bytes
             sample.may_grow = self.window_was_full and buffer.newest_sent_at >= self.reacted_at
-            sample.lost = buffer.lost_bytes - lost_before
+            sample.lost = buffer.newly_lost
+            buffer.newly_lost = 0
             sample.in_flight = buffer.in_flight_bytes
             sample.rtt = result.rtt
             sample.smoothed_rtt = self.rtt.smoothed

@@ -7,8 +7,10 @@ from statistics import mean, median
 
 import pytest
 
+from pknet.testing import Link
 from pknet.utp import UtpConfig, UtpConnection
 from tests.utp.bottleneck import MEGABIT, Bottleneck, BulkFlow
+from tests.utp.flow import Flow, Program
 from tests.utp.peer import SEGMENT, Peer, mask_of
 
 pytestmark = pytest.mark.bulk
@@ -145,6 +147,68 @@ def test_a_clock_that_drifts_neither_starves_ledbat_nor_makes_it_rude(drift: flo
     assert mean(delays) > 0.01
 
 
+# What BBR makes of losses and pauses.
+
+
+def test_losses_that_only_time_shows_end_the_startup_of_bbr_as_others_do() -> None:
+    peer, connection = dialled("bbr")
+    connection.send(bytes(10 * SEGMENT), peer.now)
+    first = peer.ack_nr + 1
+    peer.pass_time(0.05)
+    assert peer.ack_nr == first + 9
+    # Two that left after them prove nothing yet.
+    peer.state(ack_nr=first, selective_ack=mask_of(first, first + 8, first + 9))
+    assert connection.stats().lost_by_time == 0
+    peer.pass_time(0.07)
+    assert connection.stats().lost_by_time == 7
+    peer.state()
+    assert connection.stats().congestion_state == "congestion_avoidance"
+
+
+def test_an_outage_at_the_start_is_not_taken_for_all_that_bbr_can_have() -> None:
+    bottleneck = Bottleneck(100 * MEGABIT, 0.05, queue=625_000)
+    flow = bottleneck.start("bbr")
+    bottleneck.run(0.08)
+    bottleneck.wire.change(loss=1.0)
+    bottleneck.run(1)
+    bottleneck.wire.change(loss=0.0)
+    bottleneck.run(1)
+    assert flow.connection is not None
+    assert flow.connection.stats().timeouts
+    assert flow.share(bottleneck, 1) > 0.95
+
+
+@pytest.mark.parametrize("pause", [9, 11, 60])
+def test_after_a_pause_bbr_sees_the_round_trip_and_needs_not_slow_down_for_it(pause: float) -> None:
+    flow = bbr_flow()
+    say(flow, 3_000_000, 4)
+    window = flow.dialled.congestion_window
+    flow.run(pause)
+    # Were it as short as before, it would be believed for another ten seconds.
+    flow.wired.a_to_b.latency += 0.005
+    assert min(say(flow, 3_000_000, 4)) > 0.9 * window
+    assert flow.dialled.unacknowledged == 0
+    assert flow.dialled.rtt == pytest.approx(0.055, abs=0.01)
+
+
+def test_a_timeout_while_bbr_looks_at_the_round_trip_leaves_the_window_small() -> None:
+    flow = bbr_flow()
+    window = max(say(flow, 1 << 20, 0.5))
+    flow.wired.a_to_b.latency += 0.005
+    while flow.dialled.congestion_window > window / 2:
+        say(flow, 1 << 20, 0.01)
+    assert 10 < flow.now < 12
+    flow.wired.a_to_b.change(loss=1.0)
+    flow.run(1)
+    assert flow.dialled.stats().timeouts
+    least = flow.dialled.congestion_window
+    assert least == 4 * SEGMENT
+    flow.wired.a_to_b.change(loss=0.0)
+    while flow.dialled.congestion_window == least:
+        flow.run(0.005)
+    assert flow.dialled.congestion_window < 3 * least
+
+
 # What CUBIC makes of packets of another size.
 
 
@@ -230,3 +294,28 @@ def pass_rounds(peer: Peer, connection: UtpConnection, count: int) -> None:
         connection.send(bytes(connection.writable), peer.now)
         peer.pass_time(0.05)
         peer.state()
+
+
+def bbr_flow() -> Flow:
+    """Return a flow over 10 Mbit/s and 50 ms, whose program sends what `say` gives it."""
+    near = Program()
+    near.write = lambda: None  # type: ignore[method-assign]
+    flow = Flow(
+        near,
+        Program(),
+        Link(latency=0.025, rate=10 * MEGABIT, queue=1 << 20),
+        config=UtpConfig(congestion_control="bbr", path_mtu_discovery=False),
+    )
+    flow.run(0.1)
+    return flow
+
+
+def say(flow: Flow, size: int, seconds: float) -> list[int]:
+    """Send so much, or what is taken of it, and let time pass; return the congestion window each 10 ms."""
+    windows = []
+    for _ in range(round(seconds / 0.01)):
+        size -= flow.dialled.send(bytes(min(size, 1 << 20)), flow.now)
+        flow.wired.a.kick()
+        flow.run(0.01)
+        windows.append(flow.dialled.congestion_window)
+    return windows
