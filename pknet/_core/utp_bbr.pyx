@@ -45,6 +45,13 @@ cdef class Bbr(CongestionController):
         self.mode = STARTUP
         self.pacing_gain = self.window_gain = HIGH_GAIN
 
+    cdef void take_over(self, CongestionController before) noexcept:
+        CongestionController.take_over(self, before)
+        self.is_full = before.full_window() < INFINITY
+
+    cdef double full_window(self) noexcept:
+        return max(self.on_the_way(1), self.least_window()) if self.is_full else INFINITY
+
     cdef double pacing_rate(self, double rtt) noexcept:
         if self.rates.max() > 0:
             return self.pacing_gain * self.rates.max()
@@ -68,6 +75,10 @@ cdef class Bbr(CongestionController):
             rate = min(rate, self.rates.max())
         if rate > 0 and (not sample.rate_is_low or rate > self.rates.max()):
             self.rates.add(rate, self.rounds)
+        if self.is_full and self.least_rtt == INFINITY:
+            # By another controller's word, or all that came had been sent twice and gave no samples.
+            self.least_rtt = sample.least_rtt
+            self.least_rtt_at = sample.now
         if sample.rtt >= 0 and (
             sample.rtt <= self.least_rtt or self.was_empty and self.is_doubtful(sample.now)
         ):

@@ -73,6 +73,8 @@ cdef class CongestionController:
     cdef double queueing_delay
 
     cdef void resize(self, Py_ssize_t segment) noexcept
+    cdef void take_over(self, CongestionController before) noexcept
+    cdef double full_window(self) noexcept
     cdef double pacing_rate(self, double rtt) noexcept
     cdef bint in_slow_start(self) noexcept
     cdef void on_ack(self, const AckSample* sample) noexcept

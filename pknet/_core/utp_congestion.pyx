@@ -126,6 +126,15 @@ cdef class CongestionController:
         """Go on with packets of another size; as many bytes may be in flight as before."""
         self.segment = segment
 
+    cdef void take_over(self, CongestionController before) noexcept:
+        """Go on over the same path where another one was."""
+        self.window = min(before.window, before.full_window())
+        self.queueing_delay = before.queueing_delay
+
+    cdef double full_window(self) noexcept:
+        """Return what has to be in flight for the path to be full, infinite while that isn't known."""
+        return INFINITY
+
     cdef double pacing_rate(self, double rtt) noexcept:
         """Return how many bytes a second may leave, where a round trip takes `rtt` seconds."""
         return (SLOW_START_PACING_GAIN if self.in_slow_start() else PACING_GAIN) * self.window / rtt
@@ -152,6 +161,13 @@ cdef class WindowController(CongestionController):
 
     def __cinit__(self, Py_ssize_t segment, *args):
         self.slow_start_threshold = INFINITY
+
+    cdef void take_over(self, CongestionController before) noexcept:
+        CongestionController.take_over(self, before)
+        self.slow_start_threshold = before.full_window()
+
+    cdef double full_window(self) noexcept:
+        return max(self.window, self.slow_start_threshold)
 
     cdef bint in_slow_start(self) noexcept:
         return self.window < self.slow_start_threshold

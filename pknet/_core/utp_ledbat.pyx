@@ -6,6 +6,7 @@ grow; a round trip is measured by one clock, so what it has grown by bounds what
 """
 
 from libc.math cimport INFINITY, ceil
+from libc.stdint cimport uint32_t
 
 from pknet._core.utp_congestion cimport CSS_GROWTH_DIVISOR
 
@@ -51,17 +52,21 @@ cdef class DelayController(WindowController):
 
     cdef void measure(self, const AckSample* sample) noexcept:
         cdef double rtt = sample.rtt if sample.rtt >= 0 else sample.smoothed_rtt
+        cdef double grown_by = max(rtt - sample.least_rtt, <double> 0)
         self.least_rtt = sample.least_rtt
         if sample.new_round:
             self.rounds += 1
         if sample.rate > 0 and not (sample.rate_is_low or sample.rate_may_be_high):
             self.rates.add(sample.rate, self.rounds)
         if sample.has_delay:
+            if self.history.base_count == 0 and self.queueing_delay > 0:
+                # What the controller before this one has queued is no part of the path.
+                self.history.add(sample.delay - <uint32_t> (grown_by * 1e6), sample.now)
             self.history.add(sample.delay, sample.now)
             self.queueing_delay = self.history.queueing() * 1e-6
             if rtt > 0:
                 # More than that is a clock that drifts or jumped.
-                self.queueing_delay = min(self.queueing_delay, max(rtt - self.least_rtt, <double> 0))
+                self.queueing_delay = min(self.queueing_delay, grown_by)
 
     cdef void grow_in_slow_start(self, const AckSample* sample, double gain) noexcept:
         """Grow by what has arrived, unless a queue says that the path is full."""

@@ -81,11 +81,12 @@ cdef class Sender:
         return True
 
     cdef bint use_controller(self, name) except False:
-        """Go on under another controller, from the window that there is."""
+        """Go on under another controller, with what is known of the path."""
         cdef CongestionController before = self.congestion
-        self.congestion = make_controller(name, self.segment, self.config)
-        self.congestion.window = before.window
-        self.congestion_name = name
+        if name != self.congestion_name:
+            self.congestion = make_controller(name, self.segment, self.config)
+            self.congestion.take_over(before)
+            self.congestion_name = name
         return True
 
     cdef Py_ssize_t unacknowledged(self) noexcept:

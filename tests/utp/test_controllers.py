@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import pairwise, permutations
 from statistics import mean, median
 
 import pytest
@@ -16,6 +16,7 @@ from tests.utp.peer import SEGMENT, Peer, mask_of
 pytestmark = pytest.mark.bulk
 
 CONTROLLERS = ["ledbat", "ledbat++", "cubic", "bbr"]
+CHANGES = list(permutations(CONTROLLERS, 2))
 
 
 @pytest.mark.parametrize("rtt", [0.01, 0.05, 0.2])
@@ -234,21 +235,63 @@ def test_cubic_comes_back_to_the_window_that_it_lost_though_packets_are_shorter_
 # From one to another.
 
 
+@pytest.mark.parametrize(("before", "after"), CHANGES)
+def test_another_controller_goes_on_where_the_one_before_it_was(before: str, after: str) -> None:
+    bottleneck = Bottleneck(20 * MEGABIT, 0.05, queue=20 * MEGABIT * 0.25)
+    flow = bottleneck.start(before)
+    queue = max(bottleneck.queueing_delays(8)[-100:])
+    connection = flow.connection
+    assert connection is not None
+    sent_again = connection.packets_retransmitted
+    connection.congestion_control = after
+    flow.take()
+    assert max(bottleneck.queueing_delays(4)) < max(queue, 0.1) + 0.01
+    assert connection.packets_retransmitted == sent_again
+    # LEDBAT++ pauses soon.
+    assert flow.take() * (SEGMENT + 20) / SEGMENT / 4 > (0.75 if after == "ledbat++" else 0.95) * bottleneck.rate
+
+
+@pytest.mark.parametrize("after", ["ledbat", "ledbat++"])
+def test_what_the_controller_before_has_queued_is_no_part_of_the_path(after: str) -> None:
+    bottleneck = Bottleneck(20 * MEGABIT, 0.05, queue=20 * MEGABIT * 0.25)
+    flow = bottleneck.start("cubic")
+    assert max(bottleneck.queueing_delays(8)[-100:]) > 0.2
+    assert flow.connection is not None
+    flow.connection.congestion_control = after
+    bottleneck.run(0.5)
+    assert flow.connection.stats().queueing_delay == pytest.approx(
+        bottleneck.wire.queueing_delay(bottleneck.network.now), abs=0.02
+    )
+    bottleneck.run(0.5)
+    assert max(bottleneck.queueing_delays(4)) < 0.11
+
+
+@pytest.mark.parametrize(("before", "after"), CHANGES)
+def test_another_controller_goes_on_with_the_slow_start_of_the_one_before_it(before: str, after: str) -> None:
+    bottleneck = Bottleneck(100 * MEGABIT, 0.05, queue=100 * MEGABIT * 0.25)
+    flow = bottleneck.start(before)
+    bottleneck.run(0.2)
+    assert flow.connection is not None
+    assert flow.connection.stats().congestion_state == "slow_start"
+    flow.connection.congestion_control = after
+    bottleneck.run(1)
+    assert flow.share(bottleneck, 1) > 0.8
+
+
 def test_a_connection_can_be_given_another_controller_at_any_time() -> None:
-    peer = Peer()
-    connection = peer.answer_dial()
-    assert connection.congestion_control == "ledbat"
-    window = connection.congestion_window
+    peer, connection = dialled("ledbat")
     for name in (*CONTROLLERS, *CONTROLLERS[::-1]):
+        before = connection.stats()
         connection.congestion_control = name
-        assert (connection.congestion_control, connection.congestion_window) == (name, window)
+        assert connection.congestion_control == name
+        # The one that it has goes on as it was.
+        assert (connection.stats() == before) is (before.congestion_control == name)
         connection.send(bytes(5 * SEGMENT), peer.now)
         peer.take()
         peer.pass_time(0.05)
         peer.state()
         peer.take()
         assert connection.unacknowledged == 0
-        window = connection.congestion_window
     with pytest.raises(ValueError, match="ledbat, ledbat"):
         connection.congestion_control = "reno"
 
