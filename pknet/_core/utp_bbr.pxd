@@ -26,8 +26,8 @@ cdef class Bbr(CongestionController):
     cdef double round_lost
     cdef int phase
     cdef double phase_began
-    # Until when the window is held at its least, to see the round trip without a queue, and what it grows back
-    # to.
+    # Until when the window is held at its least, to see the round trip without a queue, and what it was
+    # before.
     cdef double probe_until
     cdef double window_before
     cdef double pacing_gain

@@ -15,7 +15,7 @@ cdef enum:
 # What an acknowledgement tells of the path. Bytes are payload, times are seconds.
 cdef struct AckSample:
     double now
-    # What has newly arrived, and what has been taken for lost because something has, since that was last told.
+    # What has newly arrived, and what has been taken for lost because of arrivals since that was last told.
     Py_ssize_t acked
     Py_ssize_t lost
     # What is in the network after that.

@@ -85,8 +85,8 @@ cdef class SendBuffer:
     cdef double newest_rtt
     # When the newest packet was sent of those taken for lost that nobody has reacted to.
     cdef double newest_lost_at
-    # Payload taken for lost because of what has arrived, since a controller was last told of it. What a timeout
-    # takes for lost is all there is, whatever became of it: no measure of what the path loses.
+    # Payload taken for lost because of what has arrived, since a controller was last told of it. What a
+    # timeout takes for lost is all there is, whatever became of it: no measure of what the path loses.
     cdef Py_ssize_t newly_lost
     # The last packet, by number, of those that have arrived; whether one that was sent once has arrived after
     # a later one (RFC 8985: RACK.fack, RACK.reordering_seen); whether one was sent again in vain since this

@@ -248,7 +248,8 @@ def test_another_controller_goes_on_where_the_one_before_it_was(before: str, aft
     assert max(bottleneck.queueing_delays(4)) < max(queue, 0.1) + 0.01
     assert connection.packets_retransmitted == sent_again
     # LEDBAT++ pauses soon.
-    assert flow.take() * (SEGMENT + 20) / SEGMENT / 4 > (0.75 if after == "ledbat++" else 0.95) * bottleneck.rate
+    least = 0.75 if after == "ledbat++" else 0.95
+    assert flow.take() * (SEGMENT + 20) / SEGMENT / 4 > least * bottleneck.rate
 
 
 @pytest.mark.parametrize("after", ["ledbat", "ledbat++"])
