@@ -2,6 +2,7 @@ from libc.stdint cimport uint16_t
 
 from pknet._core.timers cimport TimerEntry
 from pknet._core.utp_ages cimport PacketAges
+from pknet._core.utp_handshake cimport Handshake
 from pknet._core.utp_outlet cimport Outlet
 from pknet._core.utp_packet cimport PacketHeader
 from pknet._core.utp_receive_buffer cimport ReceiveBuffer
@@ -29,18 +30,16 @@ cdef class UtpConnection(TimerEntry):
     cdef ReceiveBuffer receiving
     cdef Outlet outlet
     cdef WindowTuner tuner
+    # None once the connection is open.
+    cdef Handshake handshake
     # None while the connection is young.
     cdef PacketAges ages
     cdef State state
     cdef uint16_t receive_id
-    cdef uint16_t syn_seq_nr
-    cdef int syn_transmissions
-    cdef double syn_sent_at
     # How often the SYN-ACK has been acknowledged without being asked.
     cdef int proofs
     cdef bint is_unsettled
     cdef bint ack_needed
-    cdef bint syn_needed
     cdef bint reader_gone
     cdef bint data_told
     cdef bint eof_told
@@ -58,6 +57,7 @@ cdef class UtpConnection(TimerEntry):
     cdef bint repeat_syn_ack(self, const PacketHeader* syn) except False
     cdef bint receive_syn_ack(self, const PacketHeader* packet) except False
     cdef bint prove(self, const PacketHeader* packet) except -1
+    cdef void open(self) noexcept
     cdef bint receive(self, const PacketHeader* packet, Py_ssize_t hint) except False
     cdef bint plausible(self, const PacketHeader* packet) noexcept
     cdef bint is_of_now(self, const PacketHeader* packet) except -1
@@ -67,7 +67,6 @@ cdef class UtpConnection(TimerEntry):
     cdef bint unsettle(self) except False
     cdef bint settle(self) except False
     cdef bint send_packets(self) except False
-    cdef bint send_syn(self) except False
     cdef double next_keepalive(self) noexcept
     cdef bint arrange_timers(self) except False
     cdef bint fire_timers(self) except False

@@ -1,12 +1,8 @@
-"""One uTP connection (BEP 29): what its packets mean, how it opens and how it ends.
+"""One uTP connection (BEP 29): what its packets mean, and how it ends.
 
 Whatever changes a connection only changes its state and puts it among the unsettled; what it sends is decided
 once, in `settle`, when the endpoint's transmits are taken. So a batch of datagrams is answered by one
 acknowledgement, and what the program gave in several pieces leaves in one run.
-
-Where BEP 29 and the programs in use differ, this follows the programs: a SYN-ACK takes no sequence number
-(the first DATA has the SYN-ACK's own), the first sequence number is random, and the acceptor sends no payload
-before the initiator has shown that it received the SYN-ACK.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -15,13 +11,14 @@ from libc.math cimport INFINITY
 from libc.stdint cimport uint8_t, uint16_t
 
 from pknet._core.utp_ages cimport PacketAges
-from pknet._core.utp_metrics cimport change_log, log_changes, sender_figures
+from pknet._core.utp_handshake cimport answer, dial
+from pknet._core.utp_metrics cimport change_log, figures, log_changes
 from pknet._core.utp_outlet cimport Outlet
 from pknet._core.utp_packet cimport ST_FIN, ST_RESET, ST_STATE, HeaderFields, seq_distance
 from pknet._core.utp_path_mtu cimport PathMtu
 from pknet._core.utp_receive_buffer cimport ARRIVED_BEYOND_LIMIT, ARRIVED_TWICE, Arrival
 from pknet._core.utp_shared cimport Shared
-from pknet._core.utp_timers cimport GIVE_UP, IDLE, KEEPALIVE, LINGER, PROVE, RETRANSMIT
+from pknet._core.utp_timers cimport GIVE_UP, IDLE, KEEPALIVE, LINGER, PROVE
 
 from pknet._core.utp_events import (
     CloseReason, ConnectionAccepted, ConnectionClosed, ConnectionOpened, DataReceived, EofReceived,
@@ -143,7 +140,7 @@ cdef class UtpConnection(TimerEntry):
         self.shared.advance(now)
         if self.state == CLOSED:
             return
-        if self.state != SYN_SENT or self.syn_transmissions:
+        if self.state != SYN_SENT or self.handshake.transmissions:
             self.outlet.send_reset()
         self.end(CloseReason.ABORTED)
 
@@ -187,9 +184,7 @@ cdef class UtpConnection(TimerEntry):
     @property
     def writable(self):
         """How many bytes `send` would take."""
-        if self.sender.fin_wanted or self.state == CLOSED:
-            return 0
-        return self.sender.room()
+        return 0 if self.sender.fin_wanted or self.state == CLOSED else self.sender.room()
 
     @property
     def unacknowledged(self):
@@ -238,15 +233,11 @@ cdef class UtpConnection(TimerEntry):
     def stats(self):
         """Return all figures as they are now, as a UtpStats."""
         return UtpStats(
-            **sender_figures(self.sender),
+            **figures(self.outlet),
             state=STATE_NAMES[<int> self.state],
             bytes_received=self.bytes_received,
-            packets_sent=self.outlet.packets_sent,
             packets_received=self.packets_received,
             packets_duplicated=self.packets_duplicated,
-            receive_window=self.outlet.advertised,
-            receive_window_closures=self.outlet.closures,
-            readable=self.receiving.readable(),
         )
 
     @property
@@ -272,48 +263,30 @@ cdef class UtpConnection(TimerEntry):
         self.is_initiator = True
         self.receive_id = receive_id
         self.outlet.send_id = receive_id + 1
-        self.syn_seq_nr = seq_nr
-        self.sender.start(seq_nr + 1, 0)
+        self.handshake = dial(self.outlet, seq_nr)
         self.state = SYN_SENT
-        self.syn_needed = True
-        self.timers.at[GIVE_UP] = self.shared.now + self.shared.config.connect_timeout
         return self.unsettle()
 
     cdef bint start_accepting(self, const PacketHeader* syn, uint16_t seq_nr) except False:
         """Answer a SYN. Nothing but SYN-ACKs is sent until the initiator has proved its address."""
         self.receive_id = syn.connection_id + 1
         self.outlet.send_id = syn.connection_id
-        self.syn_seq_nr = syn.seq_nr
-        self.receiving.start(syn.seq_nr)
-        self.sender.start(seq_nr, syn.wnd_size)
-        self.outlet.take_timestamp(syn.timestamp)
+        self.handshake = answer(self.outlet, syn, seq_nr)
         self.state = SYN_RECEIVED
-        self.syn_needed = True
-        self.timers.at[GIVE_UP] = self.shared.now + self.shared.config.half_open_timeout
         return self.unsettle()
 
     cdef bint repeat_syn_ack(self, const PacketHeader* syn) except False:
-        """Take a SYN for a connection that exists: the same one again means that the SYN-ACK was lost."""
-        if self.state == SYN_RECEIVED and syn.seq_nr == self.syn_seq_nr:
-            self.syn_needed = True
+        """Take a SYN for a connection that exists."""
+        if self.state == SYN_RECEIVED and self.handshake.take_syn_again(syn):
             return self.unsettle()
         self.shared.counters.unexpected += 1
         return True
 
     cdef bint receive_syn_ack(self, const PacketHeader* packet) except False:
-        if packet.type != ST_STATE or packet.ack_nr != self.syn_seq_nr:
-            self.shared.counters.unexpected += 1
+        if not self.handshake.take_syn_ack(packet):
             return True
         self.note_arrival(packet)
-        self.state = CONNECTED
-        # The SYN-ACK took no sequence number: the first DATA will have this one.
-        self.receiving.start(packet.seq_nr - 1)
-        self.sender.start(self.sender.buffer.next, packet.wnd_size)
-        self.sender.rtt.backoff = 0
-        if self.syn_transmissions == 1:
-            self.sender.rtt.sample(self.shared.now - self.syn_sent_at)
-        self.syn_needed = False
-        self.timers.stop_all()
+        self.open()
         # The acknowledgement of the SYN-ACK proves this side's address, so that the acceptor may speak first.
         # It may get lost, and who has nothing to say would never know.
         self.ack_needed = True
@@ -323,24 +296,19 @@ cdef class UtpConnection(TimerEntry):
 
     cdef bint prove(self, const PacketHeader* packet) except -1:
         """Open the connection if a packet shows that the initiator has the SYN-ACK; return whether so."""
-        cdef uint16_t behind = self.sender.buffer.first - 1 - packet.ack_nr
-        # One behind is libutp's keepalive, the first thing that an initiator of its may send.
-        if behind > (1 if packet.type == ST_STATE else 0):
-            self.shared.counters.unexpected += 1
+        if not self.handshake.take_proof(packet):
             return False
-        if self.shared.places == 0:
-            # As if it had been lost: the initiator sends it again, and may be luckier then.
-            self.shared.counters.deferred += 1
-            return False
-        self.shared.places -= self.shared.places > 0
         if self.outlet.log is None:
             change_log(self, self.outlet, self.shared.open_log, None)
-        self.state = CONNECTED
+        self.open()
         del self.shared.half_open[self]
-        self.syn_needed = False
-        self.timers.stop_all()
         self.shared.tell(ConnectionAccepted(self))
         return True
+
+    cdef void open(self) noexcept:
+        self.state = CONNECTED
+        self.handshake = None
+        self.timers.stop_all()
 
     # Receiving.
 
@@ -413,7 +381,7 @@ cdef class UtpConnection(TimerEntry):
         """Believe a RESET only if it acknowledges what is in flight: an off-path sender has to guess that."""
         cdef Sender sender = self.sender
         if self.state == SYN_SENT:
-            if packet.ack_nr == self.syn_seq_nr:
+            if packet.ack_nr == self.handshake.syn_seq_nr:
                 return self.end(CloseReason.REFUSED)
         # A reset for an unknown connection acknowledges the offending packet, which for a STATE is one past
         # what is in flight.
@@ -491,15 +459,11 @@ cdef class UtpConnection(TimerEntry):
         self.receiving.trim()
         if self.state == CONNECTED:
             self.send_packets()
-        elif self.state == SYN_SENT:
-            if self.syn_needed:
-                self.send_syn()
-        elif self.state == SYN_RECEIVED:
-            if self.syn_needed:
-                self.outlet.send_state()
+        elif self.state != CLOSED:
+            self.handshake.send()
         elif self.ack_needed and self.timers.at[LINGER] != INFINITY:
             self.outlet.send_state()
-        self.syn_needed = self.ack_needed = False
+        self.ack_needed = False
         if self.outlet.log is not None:
             log_changes(self.outlet)
         return self.arrange_timers()
@@ -523,12 +487,6 @@ cdef class UtpConnection(TimerEntry):
         if self.ack_needed and (not sent or self.receiving.early_count):
             self.outlet.send_state()
         return True
-
-    cdef bint send_syn(self) except False:
-        self.syn_transmissions += 1
-        self.syn_sent_at = self.shared.now
-        self.timers.at[RETRANSMIT] = self.shared.now + self.sender.rtt.retransmission_timeout()
-        return self.outlet.send_syn(self.receive_id, self.syn_seq_nr)
 
     # Timers.
 
@@ -566,12 +524,10 @@ cdef class UtpConnection(TimerEntry):
             return self.leave()
         if at[GIVE_UP] <= now or at[IDLE] <= now:
             return self.give_up()
-        if self.state != SYN_SENT:
+        if self.handshake is None:
             self.sender.fire_timers(now)
-        elif at[RETRANSMIT] <= now:
-            at[RETRANSMIT] = INFINITY
-            self.syn_needed = True
-            self.sender.rtt.backoff += 1
+        else:
+            self.handshake.fire_timers(now)
         if at[PROVE] <= now:
             self.proofs += 1
             at[PROVE] = INFINITY

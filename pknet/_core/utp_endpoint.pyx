@@ -151,7 +151,8 @@ cdef class UtpEndpoint:
             self.add(connection)
         connection.outlet.local = local
         connection.sender.take_path(path)
-        connection.syn_needed = connection.state == SYN_SENT
+        if connection.handshake is not None:
+            connection.handshake.is_due = connection.state == SYN_SENT
         connection.unsettle()
 
     def receive_datagram(self, data, remote, local, double now):

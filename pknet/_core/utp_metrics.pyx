@@ -9,8 +9,9 @@ from pknet._core.utp_ledbat cimport DelayController
 from pknet._core.utp_log cimport BY_REORDERING, BY_TAIL_PROBE, BY_TIME, BY_TIMEOUT, EventLog
 
 
-cdef dict sender_figures(Sender sender):
-    """Return what a UtpStats says of the sending side."""
+cdef dict figures(Outlet outlet):
+    """Return what a UtpStats says of the sending side, and of what leaves."""
+    cdef Sender sender = outlet.sender
     cdef unsigned long long* losses = sender.buffer.losses
     return {
         "congestion_control": sender.congestion_name,
@@ -36,6 +37,10 @@ cdef dict sender_figures(Sender sender):
         "delivery_rate": sender.delivery_rate or None,
         "pacing_rate": sender.pacer.rate or None,
         "max_datagram": sender.path.size,
+        "packets_sent": outlet.packets_sent,
+        "receive_window": outlet.advertised,
+        "receive_window_closures": outlet.closures,
+        "readable": outlet.receiving.readable(),
     }
 
 

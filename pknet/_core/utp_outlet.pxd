@@ -30,7 +30,7 @@ cdef class Outlet:
     cdef void fill_header(self, HeaderFields* header) noexcept
     cdef bint send_run(self, bytes run, Py_ssize_t segment, bint may_fragment) except False
     cdef bint send_bare(self, bytes packet) except False
-    cdef bint send_syn(self, uint16_t receive_id, uint16_t seq_nr) except False
+    cdef bint send_syn(self, uint16_t seq_nr) except False
     cdef bint send_state(self) except False
     cdef bint send_keepalive(self) except False
     cdef bint send_question(self) except False

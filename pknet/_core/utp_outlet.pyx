@@ -67,11 +67,11 @@ cdef class Outlet:
         """Send a packet without payload; DF as on most of the others, since to change it costs a call."""
         return self.send_run(packet, PyBytes_GET_SIZE(packet) - HEADER_SIZE, self.sender.path.is_at_floor())
 
-    cdef bint send_syn(self, uint16_t receive_id, uint16_t seq_nr) except False:
+    cdef bint send_syn(self, uint16_t seq_nr) except False:
         """Dial: the SYN carries the id under which its sender receives, all else goes by that plus one."""
         cdef HeaderFields header
         self.fill_header(&header)
-        header.connection_id = receive_id
+        header.connection_id = self.send_id - 1
         return self.send_bare(bare_packet(ST_SYN, &header, seq_nr))
 
     cdef bint send_state(self) except False:
