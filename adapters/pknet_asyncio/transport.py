@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from pknet.errors import StateError
 from pknet.utp import (
+    CloseReason,
     ConnectionAccepted,
     ConnectionClosed,
     ConnectionOpened,
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 __all__ = ["StreamTransport"]
 
 READ_SIZE = 1 << 18
+# How long the peer of a closed transport may take nothing while there is a backlog; when there is none any
+# more, it is the machine that watches.
+CLOSING_TIMEOUT = 30.0
 
 
 class StreamTransport(_FlowControlMixin):
@@ -80,6 +84,7 @@ class StreamTransport(_FlowControlMixin):
         self._abort_error: Exception | None = None
         self._is_lost = False
         self._ended: ConnectionClosed | None = None
+        self._closing_timer: asyncio.TimerHandle | None = None
 
     @property
     def undelivered(self) -> int:
@@ -199,6 +204,8 @@ class StreamTransport(_FlowControlMixin):
             return
         error = self._reason_of_loss()
         self._is_lost = self._closing = True
+        if self._closing_timer is not None:
+            self._closing_timer.cancel()
         self._backlog.clear()
         try:
             if self._protocol is not None:
@@ -258,14 +265,32 @@ class StreamTransport(_FlowControlMixin):
             self._guard(self._read)
 
     def close(self) -> None:
-        """Close once all that was written is delivered; nothing more is read."""
+        """Close once all that was written is delivered; nothing more is read.
+
+        A peer that takes none of it for CLOSING_TIMEOUT is given up: connection_lost is told a TimeoutError.
+        """
         if not self._closing:
             self._closing = True
-            if not self._backlog:
+            if self._backlog:
+                self._expect_progress()
+            else:
                 self._finish()
             if self._is_open:
                 # Never at once: a protocol doesn't expect to be told from within its own call.
                 self.driver.loop.call_soon(self._guard, self._read)
+
+    def _expect_progress(self) -> None:
+        self._closing_timer = self.driver.loop.call_later(
+            CLOSING_TIMEOUT, self._check_progress, self.undelivered
+        )
+
+    def _check_progress(self, before: int) -> None:
+        """Give up a peer that has taken nothing since `before` bytes were undelivered."""
+        if self._backlog and self._ended is None:
+            if self.undelivered < before:
+                self._expect_progress()
+            else:
+                self._force_close(connection_error(CloseReason.TIMED_OUT, before))
 
     def cut(self) -> None:
         """Have `close` tell the peer that this is not all; after `write_eof` it is. For streams to nodes."""
@@ -331,8 +356,8 @@ class StreamTransport(_FlowControlMixin):
         return True
 
     def get_write_buffer_size(self) -> int:
-        """Return how many bytes wait for room in the machine's send buffer."""
-        return self._backlog_size
+        """Return how many bytes wait for room in the machine's send buffer; none once it is lost."""
+        return 0 if self._is_lost else self._backlog_size
 
     def _write_backlog(self) -> None:
         while self._backlog and self._ended is None:

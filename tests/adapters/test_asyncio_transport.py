@@ -15,7 +15,14 @@ import pknet_asyncio
 from pknet._core.utp_packet import PacketType, parse_packet
 from pknet_asyncio.driver import Driver
 from tests.adapters.harness import AsyncioAdapter, Stream, digest, echo, open_sockets, read_all, until
-from tests.adapters.protocols import BufferedProtocol, Protocol, connect, unhandled_exceptions
+from tests.adapters.protocols import (
+    BufferedProtocol,
+    ClosingProtocol,
+    Protocol,
+    connect,
+    joined,
+    unhandled_exceptions,
+)
 from tests.adapters.silent_peer import silent_peer
 
 pytestmark = pytest.mark.timeout(30)
@@ -104,6 +111,41 @@ async def test_close_delivers_to_a_peer_that_has_more_to_say_than_is_read(adapte
         writer.close()
         await writer.wait_closed()
         assert digest(await received) == digest(data)
+
+
+async def test_close_gives_up_a_peer_that_never_reads_and_tells_what_was_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pknet_asyncio.transport, "CLOSING_TIMEOUT", 0.1)
+    async with joined() as (one, other):
+        other.transport.pause_reading()
+        # The buffers of both sides hold 1 MiB each.
+        one.transport.write(bytes(4 << 20))
+        one.transport.close()
+        with pytest.raises(TimeoutError, match=r"[0-9]{7} bytes were not delivered"):
+            raise await one.lost
+        assert one.transport.get_write_buffer_size() == 0
+        assert one.transport.undelivered > 2 << 20
+        # The peer must not take what came for all.
+        other.transport.resume_reading()
+        assert isinstance(await other.lost, ConnectionResetError)
+
+
+async def test_close_waits_for_a_peer_that_reads_a_little_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(ClosingProtocol):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            self.transport.pause_reading()
+            asyncio.get_running_loop().call_later(0.01, self.transport.resume_reading)
+
+    monkeypatch.setattr(pknet_asyncio.transport, "CLOSING_TIMEOUT", 0.3)
+    data = os.urandom(8 << 20)
+    async with joined(make_other=Slow) as (one, other):
+        one.transport.write(data)
+        one.transport.close()
+        assert await one.lost is None
+        await other.lost
+        assert digest(other.received) == digest(data)
 
 
 async def test_a_write_after_the_end_is_a_mistake_and_one_after_close_is_dropped(
