@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import weakref
-from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 from pknet_asyncio.readiness import SelectThread, readiness_of
+from pknet_io.outbox import Outbox
 from pknet_io.segments import segment_receiver
 from pknet_io.too_big import too_big_reporter
-from pknet_io.udp import MAX_WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -45,7 +44,7 @@ class Driver:
         self._on_event = on_event
         self._receive_segments = segment_receiver(machine)
         self._report_too_big = too_big_reporter(machine)
-        self._sockets: dict[UdpSocket, deque[Transmit]] = {}
+        self._sockets: dict[UdpSocket, Outbox] = {}
         self._readiness = readiness_of(self.loop, socket.fileno())
         self._timer: asyncio.TimerHandle | None = None
         self._timer_deadline: float | None = None
@@ -70,7 +69,7 @@ class Driver:
 
     def add_socket(self, socket: UdpSocket) -> None:
         """Drive one more socket, for datagrams whose `local` is one of its handles."""
-        self._sockets[socket] = deque()
+        self._sockets[socket] = Outbox(socket)
         self._readiness.add_reader(socket.fileno(), self._on_readable, socket)
 
     def remove_socket(self, socket: UdpSocket) -> None:
@@ -186,22 +185,12 @@ class Driver:
     def _send(self, transmits: Iterable[Transmit]) -> None:
         for transmit in transmits:
             socket = self.socket if transmit.local is None else cast("LocalAddress", transmit.local).socket
-            waiting = self._sockets.get(socket)
-            if waiting is None:
-                continue
-            if waiting or not socket.send(transmit):
-                if not waiting:
-                    self._readiness.add_writer(socket.fileno(), self._on_writable, socket)
-                if len(waiting) < MAX_WAITING:
-                    waiting.append(transmit)
-                else:
-                    socket.drop(transmit)
+            outbox = self._sockets.get(socket)
+            if outbox is not None and outbox.send(transmit):
+                self._readiness.add_writer(socket.fileno(), self._on_writable, socket)
 
     def _on_writable(self, socket: UdpSocket) -> None:
-        waiting = self._sockets[socket]
-        while waiting and socket.send(waiting[0]):
-            waiting.popleft()
-        if not waiting:
+        if self._sockets[socket].flush():
             self._readiness.remove_writer(socket.fileno())
 
     def _set_timer(self) -> None:

@@ -18,9 +18,9 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
 from pknet_blocking.guests import Guests
+from pknet_io.outbox import Outbox
 from pknet_io.segments import segment_receiver
 from pknet_io.too_big import too_big_reporter
-from pknet_io.udp import MAX_WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -62,7 +62,7 @@ class Driver:
         self._wake_receiver.setblocking(False)
         self._wake_sender.setblocking(False)
         self._selector.register(self._wake_receiver, selectors.EVENT_READ, self._wake_up)
-        self._sockets: dict[UdpSocket, deque[Transmit]] = {}
+        self._sockets: dict[UdpSocket, Outbox] = {}
         self._soon: deque[Callable[[], None]] = deque()
         # Until when the serving thread sleeps; -inf while it is awake and will look at the deadline itself.
         self._sleeps_until = float("-inf")
@@ -97,7 +97,7 @@ class Driver:
     def add_socket(self, socket: UdpSocket) -> None:
         """Drive one more socket, for datagrams whose `local` is one of its handles."""
         with self.lock:
-            self._sockets[socket] = deque()
+            self._sockets[socket] = Outbox(socket)
             self._selector.register(socket.fileno(), selectors.EVENT_READ, socket)
             self._wake()
 
@@ -336,22 +336,12 @@ class Driver:
     def _send(self, transmits: Iterable[Transmit]) -> None:
         for transmit in transmits:
             socket = self.socket if transmit.local is None else cast("LocalAddress", transmit.local).socket
-            waiting = self._sockets.get(socket)
-            if waiting is None:
-                continue
-            if waiting or not socket.send(transmit):
-                if not waiting:
-                    self._watch_for(socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
-                if len(waiting) < MAX_WAITING:
-                    waiting.append(transmit)
-                else:
-                    socket.drop(transmit)
+            outbox = self._sockets.get(socket)
+            if outbox is not None and outbox.send(transmit):
+                self._watch_for(socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
 
     def _send_waiting(self, socket: UdpSocket) -> None:
-        waiting = self._sockets[socket]
-        while waiting and socket.send(waiting[0]):
-            waiting.popleft()
-        if not waiting:
+        if self._sockets[socket].flush():
             self._watch_for(socket, selectors.EVENT_READ)
 
     def _watch_for(self, socket: UdpSocket, events: int) -> None:

@@ -18,10 +18,7 @@ if TYPE_CHECKING:
     from pknet import Transmit
     from pknet_io.too_big import PacketTooBig
 
-__all__ = ["MAX_WAITING", "UdpSocket"]
-
-# So many transmits may wait for room in the kernel's send buffer: what answers strangers is among them.
-MAX_WAITING = 1024
+__all__ = ["UdpSocket"]
 
 
 class UdpSocket:
@@ -95,7 +92,7 @@ class UdpSocket:
         return self._sender.send(transmit)
 
     def drop(self, transmit: Transmit) -> None:
-        """Give up a transmit that found MAX_WAITING others waiting, and count it in `stats` as ENOBUFS."""
+        """Give up a transmit because too much waits already, and count it in `stats` as ENOBUFS."""
         self._sender.drop(transmit)
 
     @property

@@ -13,7 +13,8 @@ import pytest
 from pknet import Transmit
 from pknet_asyncio.driver import Driver as AsyncioDriver
 from pknet_blocking.driver import Driver as BlockingDriver
-from pknet_io.udp import MAX_WAITING, UdpSocket
+from pknet_io.outbox import MAX_WAITING, TRANSMIT_COST
+from pknet_io.udp import UdpSocket
 from tests.adapters.harness import open_sockets, until
 
 if TYPE_CHECKING:
@@ -199,16 +200,18 @@ async def test_what_the_kernel_has_no_room_for_is_sent_when_it_has(
         assert received == [b"0", b"1", b"2"]
 
 
-async def test_so_many_wait_for_room_in_the_kernel_and_what_is_beyond_is_counted(
+async def test_so_much_waits_for_room_in_the_kernel_and_what_is_beyond_is_counted(
     adapter: Adapter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Driven(adapter, lambda _: None) as driven:
         monkeypatch.setattr(UdpSocket, "send", lambda self, transmit: False)
-        for _ in range(3):
-            driven.machine.to_send += [Transmit(b"x", driven.address)] * (MAX_WAITING // 2)
-            driven.driver.drain()
-        assert len(driven.driver._sockets[driven.socket]) == MAX_WAITING
-        assert driven.socket.stats.send_drops == {"ENOBUFS": MAX_WAITING // 2}
+        run = Transmit(bytes(44 * 1400), driven.address, None, segment_size=1400)
+        fit = MAX_WAITING // (len(run.data) + TRANSMIT_COST)
+        driven.machine.to_send += [run] * (fit - 1)
+        driven.driver.drain()
+        driven.machine.to_send += [run] * 3
+        driven.driver.drain()
+        assert driven.socket.stats.send_drops == {"ENOBUFS": 2 * 44}
 
 
 async def test_a_blocking_driver_can_be_closed_by_who_holds_its_lock() -> None:
