@@ -137,7 +137,7 @@ class Driver:
         self._idle = None
         self.drain()
         if self._draining:
-            # Closed by the handler of an event: the rest of the events are nobody's any more.
+            # Closed by the handler of an event: `drain` still tells what it had taken, and takes no more.
             self._send(self.machine.transmits())
         self._closed = True
         if self._timer is not None:
