@@ -79,6 +79,16 @@ async def test_what_came_of_a_line_that_is_not_whole_can_still_be_read(
         await reader.read()
 
 
+async def test_who_asks_for_a_line_again_loses_nothing_of_it() -> None:
+    reader = broken_reader()
+    assert await reader.readline() == b"a line\n"
+    for _ in range(2):
+        with pytest.raises(ConnectionResetError):
+            await reader.readline()
+    assert await reader.read() == b"and a half"
+    assert not reader.at_eof()
+
+
 async def test_who_waits_when_the_stream_breaks_is_woken() -> None:
     reader = StreamReader()
     waiting = asyncio.create_task(reader.read(1))
@@ -93,6 +103,8 @@ async def test_what_was_whole_ends_in_peace_though_the_other_direction_breaks_la
     reader.feed_data(b"all")
     reader.feed_eof()
     reader.set_exception(BROKEN)
+    assert not reader.at_eof()
     assert await reader.read() == b"all"
     assert await reader.read() == b""
+    assert reader.at_eof()
     assert reader.exception() is BROKEN

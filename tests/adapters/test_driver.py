@@ -230,6 +230,31 @@ async def test_a_blocking_driver_can_be_closed_by_who_holds_its_lock() -> None:
     assert driver.is_closed
 
 
+async def test_a_blocking_driver_closed_in_the_midst_of_its_work_fails_in_nothing_and_leaves_nothing_open(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Busy(Recorder):
+        """Always has something due, and something to send."""
+
+        def next_timeout(self) -> float | None:
+            return 0.0
+
+        def transmits(self) -> list[Transmit]:
+            return [Transmit(b"x", udp_socket.address)]
+
+    before = open_sockets()
+    for _ in range(200):
+        udp_socket = UdpSocket.bind("127.0.0.1")
+        machine = Busy()
+        driver = BlockingDriver(machine, udp_socket, lambda _: None)
+        driver.start()
+        await until(lambda machine=machine: machine.received)
+        driver.close()
+        await asyncio.to_thread(driver.join)
+    assert open_sockets().items() <= before.items()
+    assert caplog.messages == []
+
+
 async def test_a_blocking_driver_that_was_never_started_can_be_closed() -> None:
     before = open_sockets()
     udp_socket = UdpSocket.bind("127.0.0.1")
