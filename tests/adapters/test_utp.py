@@ -160,6 +160,23 @@ async def test_a_server_keeps_a_record_of_its_connections(adapter: Adapter) -> N
         await until(lambda: not server.connections())
 
 
+async def test_who_dials_a_server_that_has_all_it_may_have_waits_and_gets_in_when_one_ends(
+    adapter: Adapter,
+) -> None:
+    async with adapter.serve(serve_nobody, config=UtpConfig(max_connections=2)) as server:
+        first, second = [await adapter.connect(server.address) for _ in range(2)]
+        await until(lambda: len(server.connections()) == 2)
+        with pytest.raises(TimeoutError, match="does not answer"):
+            await adapter.connect(server.address, UtpConfig(connect_timeout=0.3))
+        eager = UtpConfig(initial_timeout=0.1, min_timeout=0.1)
+        dialling = asyncio.ensure_future(adapter.connect(server.address, eager))
+        await first.abort()
+        third = await dialling
+        await until(lambda: len(server.connections()) == 2)
+        await second.abort()
+        await third.abort()
+
+
 async def test_100_connections_at_once(adapter: Adapter) -> None:
     async with adapter.serve(echo) as server:
 
