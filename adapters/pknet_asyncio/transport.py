@@ -194,9 +194,7 @@ class StreamTransport(_FlowControlMixin):
         buffer = memoryview(protocol.get_buffer(stream.readable)).cast("B")
         if not buffer:
             raise RuntimeError("get_buffer() returned an empty buffer")
-        data = stream.read(len(buffer), now)
-        buffer[: len(data)] = data
-        protocol.buffer_updated(len(data))
+        protocol.buffer_updated(stream.read_into(buffer, now))
 
     def _lose(self) -> None:
         """Tell the protocol that it is over, once."""
