@@ -31,8 +31,8 @@ cdef class UtpConfig:
     port) with an IPv6 host, if that is less. `path_mtu_discovery`: find out how much of that a path
     carries (RFC 8899); without, that is what is sent, and routers may fragment it. `receive_buffer`: what
     a peer may send ahead of the reader, the window that is advertised; None for 1 MiB that grows up to 32
-    MiB with the path and the reader. `send_buffer`: what `send` takes ahead of the network; None for 1
-    MiB that grows to twice the congestion window, up to 32 MiB. `buffer_growth`: by how much all receive
+    MiB with the path and the reader. `send_buffer`: what `send` takes ahead of the network; None for 64
+    KiB that grow to twice the congestion window, up to 32 MiB. `buffer_growth`: by how much all receive
     buffers together may have grown. `congestion_control`: "ledbat", "ledbat++", "cubic" or "bbr"; a
     connection may be given another. `ledbat_target`: queueing delay that LEDBAT aims at (RFC 6817; the
     draft of LEDBAT++ has 0.06). `ledbat_gain`: segments that LEDBAT's window may grow by in a round trip
