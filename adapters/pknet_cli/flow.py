@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Flow", "Packets", "read_flow"]
 
+# A SYN has seen nothing yet: its ack_nr is 0, which may be anywhere. A RESET names what it was sent for.
+_ACKNOWLEDGES_NOTHING = ("syn", "reset")
+
 
 @dataclass
 class Packets:
@@ -157,9 +160,10 @@ class _Reader:
     def take_acknowledgement(self, time: float, data: dict[str, Any]) -> None:
         """Enter what a packet of the other direction says."""
         flow = self.flow
-        number = self.number(data["ack_nr"]) + 1
-        if not flow.acknowledged.values or number >= flow.acknowledged.values[-1]:
-            flow.acknowledged.add(time, number)
+        if data["packet_type"] not in _ACKNOWLEDGES_NOTHING:
+            number = self.number(data["ack_nr"]) + 1
+            if not flow.acknowledged.values or number >= flow.acknowledged.values[-1]:
+                flow.acknowledged.add(time, number)
         if flow.is_sender:
             self.take_selective_ack(time, data.get("selective_ack", ()))
         else:

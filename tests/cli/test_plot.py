@@ -133,6 +133,26 @@ def test_sequence_numbers_that_wrap_go_on() -> None:
     assert flow.packets.firsts == list(range(0, 240_000, 30_000))
 
 
+@pytest.mark.parametrize("seq_nr", [5, 30_000, 40_000, 65_530])
+def test_what_a_receiver_acknowledged_begins_with_its_first_packet_whoever_dialled(seq_nr: int) -> None:
+    def state(time: float, ack_nr: int) -> QlogEvent:
+        data = {"packet_type": "state", "wnd_size": 9, "size": 0, "timestamp_difference": 0}
+        return QlogEvent(time, "utp:packet_sent", data | {"seq_nr": 2, "ack_nr": ack_nr & 0xFFFF, "count": 1})
+
+    syn = QlogEvent(0.0, "utp:packet_sent", state(0.0, 0).data | {"packet_type": "syn"})
+    payload = [packet("utp:packet_received", (seq_nr + number) & 0xFFFF) for number in range(20)]
+    flow = read_flow([syn, state(100.0, seq_nr - 1), *payload, state(200.0, seq_nr + 19)])
+    assert (flow.acknowledged.times, flow.acknowledged.values) == ([0.1, 0.2], [0, 20])
+    assert flow.packets.firsts == list(range(20))
+
+
+def test_a_reset_acknowledges_nothing() -> None:
+    # It names the packet that it was sent for, however much of what came before that is missing.
+    reset = packet("utp:packet_received", 1, ack_nr=104, size=0, packet_type="reset")
+    flow = read_flow([packet("utp:packet_sent", 100, 5), reset])
+    assert flow.acknowledged.values == []
+
+
 @pytest.mark.parametrize(
     "events",
     [
