@@ -31,6 +31,9 @@ RECORD_SEPARATOR = b"\x1e"
 # So much a connection, and so many connections of a run, are written of: who connects can't fill the disk.
 MAX_SIZE = 64 << 20
 MAX_FILES = 1000
+# So many events a second go to the file at once, and as many in a rush: what a killed process leaves behind
+# lacks next to nothing, and a busy connection writes full buffers.
+MAX_FLUSHES = 100
 
 
 class QlogEvent(msgspec.Struct, frozen=True):
@@ -44,14 +47,17 @@ class QlogEvent(msgspec.Struct, frozen=True):
 class QlogWriter:
     """Writes the log of one connection to a file: `connection.log = QlogWriter(path)`.
 
-    The file is closed when the connection is forgotten, or has written `max_size` bytes; or by `close`.
-    Raises OSError if the file can't be made.
+    Of a quiet connection each event is in the file at once, of a busy one up to 8 KiB may wait for the next
+    events. The file is closed when the connection is forgotten, or has written `max_size` bytes; or by
+    `close`. Raises OSError if the file can't be made.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, max_size: int = MAX_SIZE) -> None:
         self.path = Path(path)
         self._left = max_size
         self._began: float | None = None
+        self._last = 0.0
+        self._flushes = float(MAX_FLUSHES)
         self._file = self.path.open("xb")
         # What is in the buffer reaches the file even if nobody closes this.
         self._close = weakref.finalize(self, self._file.close)
@@ -61,7 +67,7 @@ class QlogWriter:
         if self._file.closed:
             return
         if self._began is None:
-            self._began = time
+            self._began = self._last = time
             self._write(_header(is_initiator=data.get("is_initiator", True)))
         self._write(QlogEvent(round((time - self._began) * 1e3, 3), name, data))
         if name == "utp:log_ended":
@@ -69,6 +75,8 @@ class QlogWriter:
         elif self._left <= 0:
             self._write(QlogEvent(round((time - self._began) * 1e3, 3), "utp:log_full", {}))
             self.close()
+        else:
+            self._flush_now_and_then(time)
 
     def close(self) -> None:
         """Close the file; what is told from then on is dropped."""
@@ -77,6 +85,14 @@ class QlogWriter:
     def _write(self, record: object) -> None:
         line = RECORD_SEPARATOR + msgspec.json.encode(record, enc_hook=str) + b"\n"
         self._left -= self._file.write(line)
+
+    def _flush_now_and_then(self, time: float) -> None:
+        """Flush, unless that was done too often lately; the events themselves tell how time goes."""
+        self._flushes = min(self._flushes + (time - self._last) * MAX_FLUSHES, MAX_FLUSHES)
+        self._last = time
+        if self._flushes >= 1:
+            self._flushes -= 1
+            self._file.flush()
 
 
 class QlogDirectory:
@@ -117,7 +133,10 @@ def read_qlog(path: str | os.PathLike[str]) -> list[QlogEvent]:
 
     Raises ProtocolError if the file is no log of a uTP connection, OSError if it can't be read.
     """
-    records = Path(path).read_bytes().split(b"\n")
+    content = Path(path).read_bytes()
+    if not content:
+        raise ProtocolError(f"{path} is empty: nothing has been written to this log yet")
+    records = content.split(b"\n")
     is_cut = records.pop() != b""
     texts = [record.removeprefix(RECORD_SEPARATOR) for record in records]
     try:

@@ -70,6 +70,13 @@ def test_what_is_no_log_is_refused_in_plain_words(tmp_path: Path) -> None:
     assert not (tmp_path / "log.svg").exists()
 
 
+def test_a_log_that_has_nothing_yet_is_told_from_what_is_none(tmp_path: Path) -> None:
+    (tmp_path / "log").touch()
+    refused = run("plot", str(tmp_path / "log"))
+    assert refused.returncode == 1
+    assert refused.stderr == f"Error: {tmp_path}/log is empty: nothing has been written to this log yet\n"
+
+
 def test_without_matplotlib_it_says_what_to_install(logs: Sequence[Path]) -> None:
     program = (
         "import sys; sys.modules['matplotlib'] = None; from pknet_cli.main import main; "

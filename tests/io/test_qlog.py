@@ -13,6 +13,7 @@ from pknet.errors import ProtocolError
 from pknet.testing import Link
 from pknet.utp import UtpConfig
 from pknet_io import QlogDirectory, QlogEvent, QlogWriter, read_qlog
+from pknet_io.qlog import MAX_FLUSHES
 from tests.utp.flow import Flow, Program
 
 if TYPE_CHECKING:
@@ -80,6 +81,25 @@ def test_a_log_that_nobody_closes_is_whole_all_the_same(tmp_path: Path) -> None:
     del writer
     gc.collect()
     assert len(read_qlog(tmp_path / "log")) == 2
+
+
+def test_the_log_of_a_quiet_connection_is_in_the_file_while_it_lives(tmp_path: Path) -> None:
+    writer = QlogWriter(tmp_path / "log")
+    for number, time in enumerate([0.0, 0.0, 0.1, 0.1, 0.1, 30.0, 60.0], 1):
+        writer(time, "utp:timer_fired", {"timer": "tail"})
+        assert len(read_qlog(tmp_path / "log")) == number
+
+
+def test_the_log_of_a_busy_connection_is_written_in_large_pieces_and_not_late(tmp_path: Path) -> None:
+    writer = QlogWriter(tmp_path / "log")
+    sizes = set()
+    for number in range(1, 5001):
+        writer(number * 1e-3, "utp:timer_fired", {"timer": "tail"})
+        sizes.add((tmp_path / "log").stat().st_size)
+        if not number % 500:
+            assert read_qlog(tmp_path / "log")[-1].time > number - 20
+    # Of five seconds, and of the rush that is allowed, beside full buffers.
+    assert len(sizes) < 6.5 * MAX_FLUSHES
 
 
 def test_a_log_stops_where_it_is_too_long(tmp_path: Path) -> None:
@@ -156,7 +176,8 @@ def test_a_last_line_that_is_cut_off_is_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "does not begin with the header"),
+        (b"", "is empty: nothing has been written to this log yet"),
+        (b"hello", "does not begin with the header"),
         (b"\x89PNG\r\n\x1a\n\x00\x00\n", "does not begin with the header"),
         (b'{"qlog_format": "JSON"}\n', "does not begin with the header"),
         (b"[1, 2]\n", "does not begin with the header"),
