@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from pknet.errors import ProtocolError
+from pknet_io.errors import system_words
 from pknet_io.qlog import read_qlog
 
 __all__ = ["plot"]
@@ -40,8 +40,9 @@ def plot(log: Path, output: Path | None) -> None:
         ) from None
     from pknet_cli.flow import read_flow
 
+    flow = read_flow(read_qlog(log))
     try:
-        draw(read_flow(read_qlog(log)), target)
-    except (ProtocolError, OSError) as error:
-        raise click.ClickException(str(error)) from None
+        draw(flow, target)
+    except OSError as error:
+        raise click.ClickException(f"can't draw into {target}: {system_words(error)}") from None
     click.echo(target)

@@ -77,6 +77,13 @@ def test_a_log_that_has_nothing_yet_is_told_from_what_is_none(tmp_path: Path) ->
     assert refused.stderr == f"Error: {tmp_path}/log is empty: nothing has been written to this log yet\n"
 
 
+def test_a_folder_that_is_not_there_is_told_in_plain_words(logs: Sequence[Path], tmp_path: Path) -> None:
+    target = tmp_path / "nowhere" / "a.png"
+    refused = run("plot", str(logs[0]), "--output", str(target))
+    assert refused.returncode == 1
+    assert refused.stderr == f"Error: can't draw into {target}: No such file or directory\n"
+
+
 def test_without_matplotlib_it_says_what_to_install(logs: Sequence[Path]) -> None:
     program = (
         "import sys; sys.modules['matplotlib'] = None; from pknet_cli.main import main; "
