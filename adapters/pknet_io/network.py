@@ -308,7 +308,8 @@ class NetworkBase:
         if stream.close_reason is CloseReason.RESET:
             self._log(
                 logging.WARNING,
-                "node %s broke a forwarded connection before it sent anything; does its service run?",
+                "node %s broke a forwarded connection before it sent anything: its service does not run,"
+                " or breaks off, or the node was restarted",
                 stream.peer,
             )
 

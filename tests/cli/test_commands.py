@@ -226,4 +226,6 @@ def test_who_connects_is_told_when_the_service_does_not_run(keys: Path) -> None:
     ):
         with pytest.raises(ConnectionResetError):
             ask(connector.line(), b"x")
-    assert "broke a forwarded connection before it sent anything; does its service run?" in connector.error
+    assert (
+        "broke a forwarded connection before it sent anything: its service does not run," in connector.error
+    )
