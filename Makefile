@@ -14,14 +14,14 @@ build: $(VENV)/built
 $(VENV)/ready: pyproject.toml
 	@$(PYTHON) -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "pknet needs Python 3.11 or later with venv (Debian: apt install python3-venv python3-dev)"; exit 1; }
-	@echo "Setting up $(VENV)"
+	@echo "Setting up $(VENV): what builds and tests need is taken from PyPI, which takes a minute"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --group dev
 	@touch $@
 
 $(VENV)/built: $(VENV)/ready $(SOURCES)
-	@echo "Building pknet"
+	@echo "Building pknet: its Cython modules are compiled, which takes two minutes or so and prints nothing"
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-build-isolation --editable .
 	@touch $@
 
