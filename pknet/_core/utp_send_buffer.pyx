@@ -77,8 +77,8 @@ cdef class SendBuffer:
         result.packets = result.bytes = 0
         result.advanced = result.fin = False
         result.rtt = result.delivered_before = -1
-        result.rate = 0
-        result.rate_may_be_high = False
+        result.rate = result.delivered_before_at = result.send_time = 0
+        result.rate_is_low = result.rate_may_be_high = False
         if in_order > self.outstanding():
             # Older than the last one.
             in_order = 0
