@@ -129,7 +129,7 @@ cdef class SendBuffer:
     cdef void stamp(self, SentPacket* packet, double now) noexcept
     cdef Py_ssize_t find_lost(self, double reordering, double now, double* next_time) noexcept
     cdef Py_ssize_t mark_lost(self, uint16_t seq_nr, LossCause cause) noexcept
-    cdef void mark_all_lost(self, LossCause cause) noexcept
+    cdef void mark_lost_since(self, double since, LossCause cause) noexcept
     cdef void take_path(self, PathMtu path) noexcept
     cdef Py_ssize_t refuse(self, uint16_t seq_nr) noexcept
     cdef void forget_selective_acks(self) noexcept

@@ -295,22 +295,23 @@ cdef class SendBuffer:
             self.newly_lost += packet.size
         return 1
 
-    cdef void mark_all_lost(self, LossCause cause) noexcept:
-        """Take all that has not arrived for lost, as after a timeout."""
+    cdef void mark_lost_since(self, double since, LossCause cause) noexcept:
+        """Take all for lost that left at `since` or later and has not arrived, as after a timeout."""
         cdef uint16_t seq_nr = self.first
         if self.outstanding() and self.packet(self.first).flags & SACKED:
             # The peer has it and yet does not acknowledge it in order: it must have dropped it since (RFC
             # 2018 section 8 has the same rule).
             self.forget_selective_acks()
         while seq_nr != self.next:
-            self.mark_lost(seq_nr, cause)
+            if self.packet(seq_nr).sent_at >= since:
+                self.mark_lost(seq_nr, cause)
             seq_nr += 1
 
     cdef void take_path(self, PathMtu path) noexcept:
         """Go on over another path: what is outstanding is lost, and its arrival says nothing of that path."""
         cdef uint16_t seq_nr = self.first
         cdef SentPacket* packet
-        self.mark_all_lost(BY_PATH)
+        self.mark_lost_since(-INFINITY, BY_PATH)
         self.path = path
         while seq_nr != self.next:
             packet = self.packet(seq_nr)

@@ -24,6 +24,9 @@ cdef class Sender:
     cdef Py_ssize_t segment
     cdef uint32_t peer_window
     cdef uint32_t peer_window_most
+    # What the peer's clock showed when it told of its window, and when it shut it by ours.
+    cdef uint32_t window_told_at
+    cdef double window_shut_at
     # Until `recovery_end` is acknowledged, packets that were sent again may be on their way.
     cdef bint recovering
     cdef uint16_t recovery_end
@@ -64,7 +67,8 @@ cdef class Sender:
     cdef Py_ssize_t room(self) noexcept
     cdef bint acknowledge(self, const PacketHeader* packet, bint is_complete, double now) noexcept
     cdef bint window_is_full(self) noexcept
-    cdef void take_window(self, const PacketHeader* packet) noexcept
+    cdef bint is_overtaken(self, uint32_t timestamp) noexcept
+    cdef void take_window(self, const PacketHeader* packet, double now) noexcept
     cdef bint is_duplicate(self, const PacketHeader* packet) noexcept
     cdef void answer_tail_probe(self, const PacketHeader* packet, bint advanced, double now) noexcept
     cdef void detect_loss(self, double now) noexcept

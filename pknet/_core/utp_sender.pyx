@@ -5,6 +5,7 @@ Loss is found as in RFC 6675 and RFC 8985 (RACK-TLP), over packets rather than b
 """
 
 from libc.math cimport INFINITY
+from libc.stdint cimport int32_t
 
 from pknet._core.utp_congestion cimport AckSample
 from pknet._core.utp_controllers cimport make_controller
@@ -28,6 +29,8 @@ cdef enum:
     # Values of timestamp_difference that mean "no sample"; the second one is an old client's.
     NO_SAMPLE = 0
     NO_SAMPLE_EITHER = 0x7fffffff
+    # Microseconds by which one packet may be overtaken by another.
+    MAX_OVERTAKEN = 60000000
 
 # How much longer than a round trip an acknowledgement may take because the peer waits for more to
 # acknowledge.
@@ -45,6 +48,7 @@ cdef class Sender:
         self.timers = timers
         self.buffer = SendBuffer(path)
         self.congestion_name = config.congestion_control
+        self.window_shut_at = -INFINITY
         self.reordering_steps = 1
         self.patient = True
         self.take_path(path)
@@ -156,8 +160,10 @@ cdef class Sender:
             if sample.new_round:
                 self.round_end = buffer.delivered
             self.congestion.on_ack(&sample)
-        if packet.ack_nr == <uint16_t> (buffer.first - 1):
-            self.take_window(packet)
+        if packet.ack_nr == <uint16_t> (buffer.first - 1) and (
+            result.advanced or not self.is_overtaken(packet.timestamp)
+        ):
+            self.take_window(packet, now)
         if result.fin:
             self.fin_acknowledged = True
         return result.packets > 0
@@ -173,19 +179,30 @@ cdef class Sender:
             self.paced and 2 * in_flight > self.congestion.window
         )
 
-    cdef void take_window(self, const PacketHeader* packet) noexcept:
+    cdef bint is_overtaken(self, uint32_t timestamp) noexcept:
+        """Return whether a packet left the peer before the one that told of its window; 0 is no timestamp.
+
+        One that seems to be older by far is by a clock that was set, or has come round.
+        """
+        return timestamp != 0 and self.window_told_at != 0 and (
+            0 < <int32_t> (self.window_told_at - timestamp) < MAX_OVERTAKEN
+        )
+
+    cdef void take_window(self, const PacketHeader* packet, double now) noexcept:
         """Take the window of the newest acknowledgement."""
+        self.window_told_at = packet.timestamp
         if packet.wnd_size == 0:
             if self.peer_window:
                 self.peer_window_closures += 1
+                self.window_shut_at = now
             if self.patient:
                 # It answers, it only has no room: not the silence that ends a connection.
                 self.timers.at[GIVE_UP] = INFINITY
         elif self.peer_window == 0:
             self.rtt.backoff = 0
             if self.buffer.outstanding():
-                # What probed the shut window was thrown away.
-                self.buffer.mark_all_lost(BY_WINDOW)
+                # What probed the shut window was thrown away; for what was sent before there was room.
+                self.buffer.mark_lost_since(self.window_shut_at, BY_WINDOW)
                 self.path.absolve()
                 self.timers.at[RETRANSMIT] = INFINITY
         self.peer_window = packet.wnd_size
@@ -440,7 +457,7 @@ cdef class Sender:
 
     cdef void on_retransmission_timeout(self, double now) noexcept:
         """Send again all that is not acknowledged (RFC 6298 section 5.4 and what follows)."""
-        self.buffer.mark_all_lost(BY_TIMEOUT)
+        self.buffer.mark_lost_since(-INFINITY, BY_TIMEOUT)
         if self.peer_window and self.rtt.backoff == 0:
             self.congestion.on_timeout(now)
         self.recovering = True

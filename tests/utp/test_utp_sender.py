@@ -211,6 +211,44 @@ def test_a_window_smaller_than_a_packet_is_not_filled_bit_by_bit() -> None:
     assert {len(packet.payload) for packet in peer.take()} == {300}
 
 
+@pytest.mark.parametrize("micros", [1_000_000, 1000, 0xFFFFF000])
+def test_of_two_words_about_the_window_the_one_that_left_the_peer_later_counts(micros: int) -> None:
+    # Between two of them the clock may come round.
+    peer = Peer()
+    connection = opened(peer)
+    connection.send(bytes(100 * SEGMENT), peer.now)
+    ack_nr = peer.take()[4].seq_nr
+    for later, wnd_size, counts in ((0, 1 << 20, True), (-2, 0, False), (2, 0, True), (5, 9000, True)):
+        timestamp = (micros + 1000 * later) & 0xFFFFFFFF
+        peer.state(ack_nr=ack_nr, wnd_size=wnd_size, timestamp=timestamp)
+        assert connection.stats().peer_window == (wnd_size if counts else 1 << 20)
+
+
+def test_a_window_is_believed_though_the_peers_clock_was_set_back() -> None:
+    peer = Peer()
+    connection = opened(peer)
+    connection.send(bytes(9 * SEGMENT), peer.now)
+    ack_nr = peer.take()[-1].seq_nr
+    peer.state(ack_nr=ack_nr, wnd_size=0)
+    peer.state(ack_nr=ack_nr, timestamp=(int(peer.now * 1e6) - 3_600_000_000) & 0xFFFFFFFF)
+    assert connection.stats().peer_window == 1 << 20
+
+
+def test_what_left_before_the_window_shut_is_not_sent_again_when_it_opens() -> None:
+    peer = Peer()
+    connection = opened(peer)
+    connection.send(bytes(10 * SEGMENT), peer.now)
+    sent = peer.take()
+    peer.pass_time(RTT)
+    peer.state(ack_nr=sent[4].seq_nr, wnd_size=0)
+    assert connection.in_flight == 5 * SEGMENT
+    peer.pass_time(0.01)
+    peer.state(ack_nr=sent[4].seq_nr)
+    connection.send(bytes(SEGMENT), peer.now)
+    assert [packet.seq_nr for packet in peer.take()] == [sent[9].seq_nr + 1]
+    assert connection.in_flight == 6 * SEGMENT
+
+
 def test_a_peer_with_small_windows_only_is_served() -> None:
     peer = Peer(wnd_size=300)
     connection = opened(peer)
