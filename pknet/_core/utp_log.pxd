@@ -4,13 +4,14 @@ from pknet._core.utp_packet cimport PacketHeader
 from pknet._core.utp_shared cimport Shared
 from pknet._core.utp_timers cimport TimerTable
 
-# Why a packet is taken for lost, or only sent again; named in TRIGGERS.
+# Why a packet is taken for lost, and after LAST_OF_LOSSES, why it is only sent again; named in TRIGGERS.
 cdef enum LossCause:
     # Others that were sent after it have arrived (RFC 6675).
     BY_REORDERING
     # One that was sent after it has arrived, and it is late (RFC 8985).
     BY_TIME
     BY_TIMEOUT
+    LAST_OF_LOSSES = BY_TIMEOUT
     # Not for lost: it is sent again to be told what is (RFC 8985 section 7.3).
     BY_TAIL_PROBE
     # The peer had no room for it, and has now.

@@ -24,10 +24,11 @@ cdef class PathMtu:
     cdef double proven_at
 
     cdef bint is_at_floor(self) noexcept
+    cdef bint is_proven(self) noexcept
     cdef Py_ssize_t wanted_probe(self, double now) noexcept
     cdef void on_arrival(self, Py_ssize_t size, double sent_at) noexcept
     cdef void on_loss(self, Py_ssize_t size, double sent_at) noexcept
-    cdef void on_probe_lost(self, Py_ssize_t size) noexcept
+    cdef void on_probe_gone(self, Py_ssize_t size, bint is_lost) noexcept
     cdef void absolve(self) noexcept
     cdef bint judge(self, double now) noexcept
     cdef void limit(self, Py_ssize_t size, Py_ssize_t refused, double now) noexcept

@@ -47,6 +47,10 @@ cdef class PathMtu:
         """Return whether new packets are so short that they may as well be fragmented."""
         return self.size <= self.floor
 
+    cdef bint is_proven(self) noexcept:
+        """Return whether anything long has arrived since there was reason to doubt it."""
+        return self.proven_at > self.shrunk_at
+
     # The search (RFC 8899 section 5.3).
 
     cdef Py_ssize_t wanted_probe(self, double now) noexcept:
@@ -103,11 +107,12 @@ cdef class PathMtu:
             self.suspects += 1
             self.proof = min(self.proof, size)
 
-    cdef void on_probe_lost(self, Py_ssize_t size) noexcept:
+    cdef void on_probe_gone(self, Py_ssize_t size, bint is_lost) noexcept:
+        """Take note that a probe will tell nothing more: it was lost, or is only sent again."""
         if size != self.probe:
             return
         self.probe = 0
-        self.probes_lost += 1
+        self.probes_lost += is_lost
         if self.probes_lost == MAX_PROBES:
             self.probes_lost = 0
             self.failed = min(self.failed, size)
@@ -125,7 +130,7 @@ cdef class PathMtu:
 
         It may be wrong to do so: after an outage a probe soon finds the old size again.
         """
-        cdef bint was_unproven = self.proven_at == self.shrunk_at
+        cdef bint was_unproven = self.proven_at == -INFINITY
         if self.suspects < BLACK_HOLE:
             return False
         self.search()

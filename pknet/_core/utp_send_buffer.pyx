@@ -12,7 +12,7 @@ from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.math cimport INFINITY
 from libc.string cimport memcpy
 
-from pknet._core.utp_log cimport BY_PATH, BY_REORDERING, BY_SIZE, BY_TIME
+from pknet._core.utp_log cimport BY_PATH, BY_REORDERING, BY_SIZE, BY_TIME, LAST_OF_LOSSES
 from pknet._core.utp_packet cimport (
     EXTENSION_NONE, HEADER_SIZE, ST_DATA, ST_FIN, bare_packet, seq_before, seq_distance, write_header,
 )
@@ -156,6 +156,8 @@ cdef class SendBuffer:
             # It was the first copy that arrived, and the second one says nothing (RFC 8985 section 6.2, step
             # 2).
             self.resent_in_vain = True
+            if packet.transmissions == 2 and HEADER_SIZE + packet.size >= self.path.proof:
+                self.path.absolve()
             return
         if seq_before(self.highest_arrived, seq_nr):
             self.highest_arrived = seq_nr
@@ -286,8 +288,11 @@ cdef class SendBuffer:
         if self.log is not None:
             self.log.packet_lost(seq_nr, packet.size, cause)
         if packet.flags & IS_PROBE:
-            self.path.on_probe_lost(HEADER_SIZE + packet.size)
+            self.path.on_probe_gone(HEADER_SIZE + packet.size, cause <= LAST_OF_LOSSES)
             return 0
+        if cause > LAST_OF_LOSSES:
+            # It is only sent again: that says nothing of the path.
+            return 1
         if packet.transmissions == 1:
             self.path.on_loss(HEADER_SIZE + packet.size, packet.sent_at)
         self.newest_lost_at = max(self.newest_lost_at, packet.sent_at)
@@ -298,6 +303,7 @@ cdef class SendBuffer:
     cdef void mark_lost_since(self, double since, LossCause cause) noexcept:
         """Take all for lost that left at `since` or later and has not arrived, as after a timeout."""
         cdef uint16_t seq_nr = self.first
+        cdef int suspects = self.path.suspects
         if self.outstanding() and self.packet(self.first).flags & SACKED:
             # The peer has it and yet does not acknowledge it in order: it must have dropped it since (RFC
             # 2018 section 8 has the same rule).
@@ -306,6 +312,9 @@ cdef class SendBuffer:
             if self.packet(seq_nr).sent_at >= since:
                 self.mark_lost(seq_nr, cause)
             seq_nr += 1
+        if self.path.is_proven():
+            # All was lost for one reason, and what is short may have been too.
+            self.path.suspects = min(self.path.suspects, suspects + 1)
 
     cdef void take_path(self, PathMtu path) noexcept:
         """Go on over another path: what is outstanding is lost, and its arrival says nothing of that path."""

@@ -203,7 +203,6 @@ cdef class Sender:
             if self.buffer.outstanding():
                 # What probed the shut window was thrown away; for what was sent before there was room.
                 self.buffer.mark_lost_since(self.window_shut_at, BY_WINDOW)
-                self.path.absolve()
                 self.timers.at[RETRANSMIT] = INFINITY
         self.peer_window = packet.wnd_size
         self.peer_window_most = max(self.peer_window_most, packet.wnd_size)
@@ -275,8 +274,9 @@ cdef class Sender:
 
     cdef bint begin(self, double now) except False:
         """Get ready for calls of next_run."""
-        if self.path.judge(now):
-            # What is lost because it is too long says nothing of congestion, and there was nothing else yet.
+        if self.path.judge(now) and self.rtt.backoff == 0:
+            # What is lost because it is too long says nothing of congestion, and there was nothing else yet,
+            # nor a timeout.
             self.use_fresh_controller()
             self.tail_probed = False
         if self.path.size != HEADER_SIZE + self.segment:

@@ -176,6 +176,19 @@ def test_an_outage_does_not_narrow_the_path_for_long() -> None:
     assert flow.run_to_the_end(60)
 
 
+def test_a_single_timeout_does_not_narrow_the_path() -> None:
+    flow = Flow(Program(STREAM * 4), Program(), path(rate=500_000))
+    flow.run(1)
+    flow.wired.a_to_b.loss = 1.0
+    while flow.dialled.stats().timeouts == 0:
+        flow.run(0.01)
+    flow.wired.a_to_b.loss = 0.0
+    while not flow.near.closed and flow.now < 60:
+        flow.run(0.05)
+        assert size(flow) == 1402
+    assert_whole(flow)
+
+
 @pytest.mark.parametrize("controller", CONTROLLERS)
 def test_congestion_does_not_narrow_the_path(controller: str) -> None:
     config = UtpConfig(congestion_control=controller)
@@ -407,6 +420,55 @@ def test_small_messages_of_which_some_get_lost_are_not_cut_smaller() -> None:
         assert size(flow) == 1200
     assert flow.far.received == STREAM[:200_000]
     assert flow.wired.a_to_b.dropped["lost"] > 5
+
+
+def proven() -> tuple[Peer, UtpConnection]:
+    """Return a connection over which nothing is under way, and the longest packets have arrived."""
+    peer, connection, _ = sending()
+    while connection.unacknowledged:
+        peer.pass_time(RTT)
+        peer.state()
+        peer.take()
+    assert connection.stats().max_datagram == 1402
+    return peer, connection
+
+
+def test_tail_probes_that_were_sent_in_vain_do_not_narrow_the_path() -> None:
+    peer, connection = proven()
+    for number in range(6):
+        connection.send(bytes(1382), peer.now)
+        while connection.stats().tail_probes == number:
+            peer.pass_time(0.01)
+        peer.take()
+        # Once for each copy.
+        peer.state()
+        peer.state()
+        peer.pass_time(1)
+        assert connection.stats().max_datagram == 1402
+    assert connection.stats().timeouts == 0
+
+
+def test_timeouts_that_came_too_early_do_not_narrow_the_path() -> None:
+    peer, connection = proven()
+    for number in range(6):
+        connection.send(bytes(2 * 1382), peer.now)
+        while connection.stats().timeouts == number:
+            peer.pass_time(0.01)
+        peer.take()
+        # Sooner after the second copy than any packet was there and back: it is the first that has arrived.
+        peer.state()
+        peer.pass_time(1)
+        assert connection.stats().max_datagram == 1402
+
+
+def test_a_timeout_that_may_be_for_the_size_leaves_the_window_as_small_as_any_other_does() -> None:
+    peer, connection, packets = sending()
+    assert len(packets) > 5
+    while connection.stats().timeouts == 0:
+        peer.pass_time(0.01)
+    peer.take()
+    assert connection.stats().max_datagram == 548
+    assert connection.congestion_window <= 2 * 1200
 
 
 def test_without_discovery_all_is_sent_at_full_length_and_may_be_fragmented() -> None:
