@@ -32,9 +32,11 @@ cdef class Sender:
     cdef uint16_t recovery_end
     # When loss was last reacted to: what was sent before is part of it (RFC 9002 section 7.3.2).
     cdef double reacted_at
-    # How many quarters of the shortest round trip a packet may be late, and when that was last raised.
+    # How many quarters of the shortest round trip a packet may be late, when that was last raised, and for
+    # how many more recoveries it stays so (RACK.reo_wnd_mult, RACK.reo_wnd_persist).
     cdef int reordering_steps
     cdef double reordering_raised_at
+    cdef int reordering_persists
     cdef int duplicate_acks
     # Whether a packet may leave though a window is full: the next one, or a lost one.
     cdef bint probing

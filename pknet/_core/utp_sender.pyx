@@ -26,6 +26,8 @@ cdef enum:
     MAX_OUTSTANDING = 24000
     # RFC 5681 section 3.2, for peers that send no selective ACK.
     DUPLICATE_ACKS = 3
+    # RFC 8985 section 6.2, step 4: recoveries without a packet sent again in vain.
+    REORDERING_PERSISTS = 16
     # Values of timestamp_difference that mean "no sample"; the second one is an old client's.
     NO_SAMPLE = 0
     NO_SAMPLE_EITHER = 0x7fffffff
@@ -129,6 +131,10 @@ cdef class Sender:
             self.timers.at[RETRANSMIT] = self.timers.at[TAIL] = INFINITY
             if self.recovering and not seq_before(buffer.first, self.recovery_end):
                 self.recovering = False
+                if self.reordering_persists:
+                    self.reordering_persists -= 1
+                    if self.reordering_persists == 0:
+                        self.reordering_steps = 1
         elif self.is_duplicate(packet):
             self.duplicate_acks += 1
             if self.duplicate_acks == DUPLICATE_ACKS and buffer.mark_lost(buffer.first, BY_REORDERING) and (
@@ -240,13 +246,15 @@ cdef class Sender:
     cdef double reordering_time(self, double now) noexcept:
         """Return how long a packet may be late and not be lost (RFC 8985 section 6.2, step 4).
 
-        A quarter of a round trip, and one more for each round trip in which packets were sent again in vain.
+        A quarter of a round trip, and one more for each round trip in which packets were sent again in vain,
+        until that has not been so for some recoveries.
         """
         if self.buffer.resent_in_vain:
             self.buffer.resent_in_vain = False
             if now - self.reordering_raised_at > self.rtt.smoothed:
                 self.reordering_raised_at = now
                 self.reordering_steps += 1
+                self.reordering_persists = REORDERING_PERSISTS
         return min(self.reordering_steps * self.rtt.least / 4, max(self.rtt.smoothed, self.rtt.least / 4))
 
     cdef void react_to_loss(self, double now) noexcept:

@@ -636,6 +636,38 @@ def test_acknowledgements_of_what_was_never_sent_are_not_believed() -> None:
     assert connection.in_flight == SEGMENT
 
 
+def patience(peer: Peer, connection: UtpConnection, *, in_vain: bool = False) -> float:
+    """Have the first of two packets overtaken; return how long it takes until that is sent again.
+
+    `in_vain`: whether it arrives after all, else it was lost.
+    """
+    connection.send(bytes(2 * SEGMENT), peer.now)
+    first = peer.take()[0].seq_nr
+    peer.pass_time(RTT)
+    peer.state(ack_nr=first - 1, selective_ack=mask_of(first - 1, first + 1))
+    start = peer.now
+    while not (again := peer.take()):
+        peer.pass_time(0.001)
+    assert [packet.seq_nr for packet in again] == [first]
+    waited = peer.now - start
+    if not in_vain:
+        peer.pass_time(RTT)
+    # Sooner than any round trip took it is the first copy that is acknowledged.
+    peer.state()
+    peer.take()
+    assert connection.unacknowledged == 0
+    peer.pass_time(10 * RTT)
+    return waited
+
+
+def test_patience_with_late_packets_grows_when_it_was_too_short_and_ends_sixteen_recoveries_later() -> None:
+    peer = Peer()
+    connection = opened(peer)
+    assert patience(peer, connection, in_vain=True) == pytest.approx(RTT / 4, abs=2e-3)
+    waited = [patience(peer, connection) for _ in range(17)]
+    assert waited == pytest.approx([RTT / 2] * 16 + [RTT / 4], abs=2e-3)
+
+
 # Pace.
 
 
