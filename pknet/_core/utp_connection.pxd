@@ -1,4 +1,4 @@
-from libc.stdint cimport uint16_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 from pknet._core.timers cimport TimerEntry
 from pknet._core.utp_ages cimport PacketAges
@@ -40,6 +40,11 @@ cdef class UtpConnection(TimerEntry):
     cdef int proofs
     cdef bint is_unsettled
     cdef bint ack_needed
+    # What came since the last acknowledgement: payload for the first time, and the last packet sent again.
+    cdef uint8_t came_anew
+    cdef uint8_t came_again
+    # When the newest payload left the peer, by its clock.
+    cdef uint32_t payload_sent_at
     cdef bint reader_gone
     cdef bint data_told
     cdef bint eof_told

@@ -416,7 +416,12 @@ cdef class UtpConnection(TimerEntry):
             return True
         if arrival == ARRIVED_TWICE:
             self.packets_duplicated += 1
+            # The copies that a path makes are alike; what was sent again is younger.
+            if packet.seq_nr == self.receiving.ack_nr and packet.timestamp != self.payload_sent_at:
+                self.came_again = True
             return True
+        self.came_anew = True
+        self.payload_sent_at = packet.timestamp
         self.bytes_received += packet.payload_size
         if self.receiving.readable() and not self.data_told:
             self.data_told = True
@@ -463,7 +468,7 @@ cdef class UtpConnection(TimerEntry):
             self.handshake.send()
         elif self.ack_needed and self.timers.at[LINGER] != INFINITY:
             self.outlet.send_state()
-        self.ack_needed = False
+        self.ack_needed = self.came_anew = self.came_again = False
         if self.outlet.log is not None:
             log_changes(self.outlet)
         return self.arrange_timers()
@@ -485,6 +490,10 @@ cdef class UtpConnection(TimerEntry):
             sent = True
         # DATA carries no selective ACK: with that extension a full packet sent again would not fit.
         if self.ack_needed and (not sent or self.receiving.early_count):
+            self.outlet.send_state()
+        if self.came_again and self.receiving.early_count == 0 and (sent or self.came_anew):
+            # A STATE that acknowledges nothing new tells who sent a tail probe that both copies have come
+            # (RFC 8985 section 7.4.2).
             self.outlet.send_state()
         return True
 

@@ -6,7 +6,7 @@ from libc.stdint cimport uint16_t
 from pknet._core.utp_config cimport check_log
 from pknet._core.utp_congestion cimport WindowController
 from pknet._core.utp_ledbat cimport DelayController
-from pknet._core.utp_log cimport BY_REORDERING, BY_TAIL_PROBE, BY_TIME, BY_TIMEOUT, EventLog
+from pknet._core.utp_log cimport BY_REORDERING, BY_TIME, BY_TIMEOUT, EventLog
 
 
 cdef dict figures(Outlet outlet):
@@ -21,7 +21,7 @@ cdef dict figures(Outlet outlet):
         "lost_by_reordering": losses[<int> BY_REORDERING],
         "lost_by_time": losses[<int> BY_TIME],
         "lost_by_timeout": losses[<int> BY_TIMEOUT],
-        "tail_probes": losses[<int> BY_TAIL_PROBE],
+        "tail_probes": sender.tail_probes,
         "timeouts": sender.timeouts,
         "rtt": sender.rtt.smoothed or None,
         "rtt_variation": sender.rtt.variation if sender.rtt.smoothed else None,

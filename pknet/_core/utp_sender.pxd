@@ -24,37 +24,44 @@ cdef class Sender:
     cdef Py_ssize_t segment
     cdef uint32_t peer_window
     cdef uint32_t peer_window_most
-    # What the peer's clock showed when it told of its window, and when it shut it by ours.
+    # What the peer's clock showed when it told of its window.
     cdef uint32_t window_told_at
-    cdef double window_shut_at
     # Until `recovery_end` is acknowledged, packets that were sent again may be on their way.
-    cdef bint recovering
     cdef uint16_t recovery_end
+    # Flags are a byte each: there may be many connections.
+    cdef uint8_t recovering
+    # When the peer shut its window.
+    cdef double window_shut_at
     # When loss was last reacted to: what was sent before is part of it (RFC 9002 section 7.3.2).
     cdef double reacted_at
     # How many quarters of the shortest round trip a packet may be late, when that was last raised, and for
     # how many more recoveries it stays so (RACK.reo_wnd_mult, RACK.reo_wnd_persist).
-    cdef int reordering_steps
     cdef double reordering_raised_at
+    cdef int reordering_steps
     cdef int reordering_persists
     cdef int duplicate_acks
+    cdef bint fin_wanted
     # Whether a packet may leave though a window is full: the next one, or a lost one.
-    cdef bint probing
-    cdef bint resend_now
-    # Whether an acknowledgement of what precedes `tail_end` will answer a tail probe.
-    cdef bint tail_probed
+    cdef uint8_t probing
+    cdef uint8_t resend_now
+    # Whether a tail probe is to leave with new payload.
+    cdef uint8_t tail_due
+    # Whether an acknowledgement of what precedes `tail_end` will answer a tail probe, and whether that was a
+    # packet sent again (RFC 8985: TLP.end_seq, TLP.is_retrans).
+    cdef uint8_t tail_probed
     cdef uint16_t tail_end
-    # When last asked for packets: growth is of use then. A byte, for it fits beside what precedes it.
+    cdef uint8_t tail_resent
+    # When last asked for packets: growth is of use then.
     cdef uint8_t window_was_full
     # Whether packets wait only for their time to leave.
-    cdef bint paced
+    cdef uint8_t paced
     # Whether a peer whose window is shut may take its time.
-    cdef bint patient
-    cdef bint fin_wanted
-    cdef bint fin_sent
-    cdef bint fin_acknowledged
+    cdef uint8_t patient
+    cdef uint8_t fin_sent
+    cdef uint8_t fin_acknowledged
     cdef unsigned long long bytes_sent
     cdef unsigned long long packets_retransmitted
+    cdef unsigned long long tail_probes
     cdef unsigned long long timeouts
     cdef unsigned long long peer_window_closures
     # Bytes a second at which the path delivered last; 0 before that is known.
@@ -91,6 +98,10 @@ cdef class Sender:
     cdef bytes new_run(
         self, const HeaderFields* header, double now, Py_ssize_t* segment, bint* may_fragment
     )
+    cdef bytes tail_run(
+        self, const HeaderFields* header, double now, Py_ssize_t* segment, bint* may_fragment
+    )
+    cdef Py_ssize_t tail_payload(self) noexcept
     cdef Py_ssize_t probe_payload(self, double now) noexcept
     cdef Py_ssize_t most_outstanding(self) noexcept
     cdef double timeout(self) noexcept

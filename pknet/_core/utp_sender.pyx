@@ -68,7 +68,7 @@ cdef class Sender:
         self.use_fresh_controller()
         self.rtt = RttEstimator(self.config.initial_timeout, self.config.min_timeout, self.config.max_timeout)
         self.pacer = Pacer()
-        self.resend_now = self.tail_probed = False
+        self.resend_now = self.tail_probed = self.tail_due = False
         self.duplicate_acks = 0
         self.reacted_at = -INFINITY
         self.timers.at[RETRANSMIT] = self.timers.at[REORDERING] = self.timers.at[TAIL] = INFINITY
@@ -223,10 +223,15 @@ cdef class Sender:
 
     cdef void answer_tail_probe(self, const PacketHeader* packet, bint advanced, double now) noexcept:
         """Learn whether a tail probe made up for a loss, and react to that (RFC 8985 section 7.4.2)."""
-        if seq_before(self.tail_end, self.buffer.first):
+        if seq_before(self.buffer.first, self.tail_end):
+            return
+        if not self.tail_resent:
+            # There is only one copy.
+            self.tail_probed = False
+        elif self.buffer.first != self.tail_end:
             self.tail_probed = False
             self.react_to_loss(now)
-        elif self.buffer.first == self.tail_end and not advanced and packet.selective_ack == NULL:
+        elif not advanced and packet.type == ST_STATE and packet.selective_ack == NULL:
             # Both copies have arrived.
             self.tail_probed = False
 
@@ -328,7 +333,9 @@ cdef class Sender:
                 may_fragment[0] = True
                 return run
         may_fragment[0] = self.path.is_at_floor()
-        if self.buffer.pending.size:
+        if self.tail_due:
+            run = self.tail_run(header, now, segment, may_fragment)
+        if run is None and self.buffer.pending.size:
             run = self.new_run(header, now, segment, may_fragment)
         if run is None and self.fin_wanted and not self.fin_sent and self.buffer.pending.size == 0:
             self.fin_sent = True
@@ -421,6 +428,32 @@ cdef class Sender:
         segment[0] = self.segment if count else last
         return buffer.new_run(count, self.segment, last, header, now)
 
+    cdef bytes tail_run(
+        self, const HeaderFields* header, double now, Py_ssize_t* segment, bint* may_fragment
+    ):
+        """Return the tail probe, though the congestion window may be full; None if the peer has no room."""
+        segment[0] = self.tail_payload()
+        self.tail_due = False
+        if segment[0] == 0:
+            return None
+        may_fragment[0] = True
+        self.bytes_sent += segment[0]
+        self.pacer.credit -= segment[0]
+        return self.buffer.new_run(0, self.segment, segment[0], header, now)
+
+    cdef Py_ssize_t tail_payload(self) noexcept:
+        """Return how much new payload a tail probe takes along; 0 if it has to be the last packet again.
+
+        No more than every path carries: what is too long for it vanishes, and the probe has to tell.
+        """
+        cdef Py_ssize_t payload = min(self.buffer.pending.size, self.path.floor - HEADER_SIZE)
+        cdef Py_ssize_t unseen = self.buffer.outstanding_bytes - self.buffer.sacked_bytes
+        if <Py_ssize_t> self.peer_window - unseen < payload or (
+            self.buffer.outstanding() >= self.most_outstanding()
+        ):
+            return 0
+        return payload
+
     cdef Py_ssize_t probe_payload(self, double now) noexcept:
         """Return the payload of a packet that finds out whether the path carries more; 0 if none is to leave.
 
@@ -473,18 +506,24 @@ cdef class Sender:
         self.reacted_at = now
         self.buffer.newest_lost_at = -INFINITY
         self.duplicate_acks = 0
-        self.tail_probed = self.resend_now = False
+        self.tail_probed = self.tail_due = self.resend_now = False
         self.timers.at[RETRANSMIT] = self.timers.at[REORDERING] = self.timers.at[TAIL] = INFINITY
         self.rtt.backoff += 1
         self.timeouts += 1
 
     cdef void on_tail_timeout(self) noexcept:
-        """Send the last packet again, to be told what is lost before it (RFC 8985 section 7.3)."""
+        """Send new payload, or the last packet again, to be told what is lost (RFC 8985 section 7.3)."""
         self.timers.at[TAIL] = INFINITY
-        if self.buffer.mark_lost(self.buffer.next - 1, BY_TAIL_PROBE):
-            self.resend_now = self.tail_probed = True
-            self.tail_end = self.buffer.next
-            self.timers.at[RETRANSMIT] = INFINITY
+        self.tail_due = self.tail_payload() > 0
+        self.tail_end = self.buffer.next + self.tail_due
+        self.tail_resent = not self.tail_due
+        if self.tail_resent:
+            if not self.buffer.mark_lost(self.buffer.next - 1, BY_TAIL_PROBE):
+                return
+            self.resend_now = True
+        self.tail_probed = True
+        self.tail_probes += 1
+        self.timers.at[RETRANSMIT] = INFINITY
 
     cdef void on_probe_timeout(self) noexcept:
         """Send into a window that looks shut: news that it is open may be lost (RFC 9293 section 3.8.6.1)."""

@@ -111,11 +111,9 @@ def test_what_is_lost_was_sent_before_and_is_sent_again_after(seed: int) -> None
         elif name == "packet_sent" and data["packet_type"] in ("data", "fin"):
             under_way.update(numbers(data))
     stats = connection.stats()
-    assert (
-        lost
-        == (stats.lost_by_reordering + stats.lost_by_time + stats.lost_by_timeout + stats.tail_probes)
-        > 0
-    )
+    # A tail probe is the last packet again, or new payload.
+    told = stats.lost_by_reordering + stats.lost_by_time + stats.lost_by_timeout
+    assert 0 < told <= lost <= told + stats.tail_probes
 
 
 def test_time_does_not_go_back_in_a_log() -> None:

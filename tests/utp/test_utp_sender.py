@@ -560,6 +560,95 @@ def test_a_tail_probe_that_made_up_for_a_loss_shrinks_the_window() -> None:
     assert connection.congestion_window == pytest.approx(8 * SEGMENT, abs=1)
 
 
+def test_a_tail_probe_is_new_payload_where_there_is_some() -> None:
+    peer = Peer()
+    connection = opened(peer)
+    connection.send(bytes(100 * SEGMENT), peer.now)
+    first = peer.take()[0].seq_nr
+    assert connection.in_flight == 10 * SEGMENT
+    assert sent_after(peer, 0.3) == [(pytest.approx(2 * RTT + 0.04, abs=1e-4), first + 10)]
+    assert connection.stats().tail_probes == 1
+    # It takes no second one: what was late was not lost.
+    window = connection.congestion_window
+    peer.state(ack_nr=first + 10)
+    for _ in range(3):
+        peer.take()
+        peer.pass_time(RTT)
+        peer.state()
+    assert connection.packets_retransmitted == 0
+    assert connection.congestion_window > window
+
+
+def test_new_payload_that_probes_the_tail_shows_what_is_lost_before_it() -> None:
+    peer = Peer()
+    connection = opened(peer)
+    connection.send(bytes(100 * SEGMENT), peer.now)
+    first = peer.take()[0].seq_nr
+    peer.pass_time(0.3)
+    peer.take()
+    peer.state(ack_nr=first + 7, selective_ack=mask_of(first + 7, first + 10))
+    assert [number for _, number in sent_after(peer, 0.05)][:2] == [first + 8, first + 9]
+    assert connection.stats().timeouts == 0
+
+
+def test_a_tail_probe_is_the_last_packet_where_the_peer_has_no_room_for_another() -> None:
+    peer = Peer(wnd_size=10 * SEGMENT)
+    connection = opened(peer)
+    connection.send(bytes(100 * SEGMENT), peer.now)
+    last = peer.take()[-1].seq_nr
+    assert [number for _, number in sent_after(peer, 0.3)] == [last]
+
+
+def test_a_tail_probe_stays_where_the_peer_has_shut_its_window_at_that_moment() -> None:
+    peer = Peer()
+    connection = opened(peer)
+    connection.send(bytes(30 * SEGMENT), peer.now)
+    peer.take()
+    while connection.next_timer != "tail":
+        peer.pass_time(0.01)
+    due = peer.endpoint.next_timeout()
+    assert due is not None
+    peer.now = due
+    peer.endpoint.handle_timeout(due)
+    peer.state(ack_nr=peer.ack_nr - 10, wnd_size=10 * SEGMENT)
+    assert peer.take() == []
+    assert connection.unacknowledged == 30 * SEGMENT
+
+
+def test_payload_of_the_peers_does_not_tell_that_a_tail_probe_was_in_vain() -> None:
+    peer = Peer()
+    connection = opened(peer)
+    connection.send(bytes(4 * SEGMENT), peer.now)
+    peer.take()
+    peer.pass_time(0.3)
+    peer.state()
+    peer.data(b"news")
+    connection.send(bytes(SEGMENT), peer.now)
+    peer.take()
+    peer.pass_time(RTT)
+    peer.state()
+    assert connection.congestion_window == pytest.approx(8 * SEGMENT, abs=1)
+
+
+def copies_of_one_packet(later: float) -> list[int]:
+    """Give both copies at once, the second of which left the peer so much later; return what is answered."""
+    peer = Peer()
+    peer.dial_and_prove()
+    packets = [peer.packet(DATA, payload=b"word")]
+    peer.now += later
+    packets.append(peer.packet(DATA, payload=b"word"))
+    peer.give_together(packets, 24)
+    return [packet.ack_nr - peer.seq_nr for packet in peer.take() if packet.type == STATE]
+
+
+def test_who_receives_both_copies_of_the_last_packet_at_once_says_so() -> None:
+    assert copies_of_one_packet(0.3) == [0, 0]
+
+
+def test_a_copy_that_the_path_has_made_is_not_answered() -> None:
+    assert copies_of_one_packet(0) == [0]
+
+
 def test_silence_sends_all_again_with_a_small_window_and_backs_off() -> None:
     peer = Peer(UtpConfig(min_timeout=0.5, peer_timeout=100, path_mtu_discovery=False))
     connection = opened(peer)
