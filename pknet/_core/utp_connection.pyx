@@ -314,6 +314,7 @@ cdef class UtpConnection(TimerEntry):
 
     cdef bint receive(self, const PacketHeader* packet, Py_ssize_t hint) except False:
         """Take a packet of this connection. `hint`: about how much payload may follow in the same batch."""
+        cdef double round_trip = -1
         if packet.type == ST_RESET:
             return self.receive_reset(packet)
         if self.state == SYN_SENT:
@@ -329,7 +330,9 @@ cdef class UtpConnection(TimerEntry):
         self.note_arrival(packet)
         self.timers.at[IDLE] = INFINITY
         if packet.timestamp and packet.timestamp_difference:
-            self.tuner.measure(self.outlet.timestamp_difference, packet.timestamp_difference)
+            round_trip = self.tuner.measure(
+                self.outlet.timestamp_difference, packet.timestamp_difference
+            )
         if self.state == CLOSED:
             # Lingering: the peer may not have heard the last acknowledgement.
             if packet.type != ST_STATE:
@@ -338,7 +341,9 @@ cdef class UtpConnection(TimerEntry):
             return True
         # libutp sends its mask on ST_STATE alone, and no more once it has finished.
         is_complete = packet.type == ST_STATE and not self.receiving.fin_known
-        if self.sender.acknowledge(packet, is_complete, self.shared.now) or packet.type != ST_STATE:
+        if self.sender.acknowledge(packet, is_complete, round_trip, self.shared.now) or (
+            packet.type != ST_STATE
+        ):
             # A peer that takes payload or sends some has been proven to.
             self.timers.at[PROVE] = INFINITY
         if self.send_refused and self.sender.room() >= self.sender.limit() // 8:

@@ -8,4 +8,5 @@ cdef class Pacer:
     cdef double refilled_at
 
     cdef void refill(self, double rate, Py_ssize_t segment, double now) noexcept
+    cdef void forgive(self) noexcept
     cdef double next_departure(self) noexcept

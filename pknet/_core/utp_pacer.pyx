@@ -32,6 +32,10 @@ cdef class Pacer:
         self.credit = min(self.credit + self.rate * (now - self.refilled_at), self.burst)
         self.refilled_at = now
 
+    cdef void forgive(self) noexcept:
+        """Owe nothing: what left without credit, for nothing was in flight, has arrived."""
+        self.credit = max(self.credit, <double> 0)
+
     cdef double next_departure(self) noexcept:
         """Return when there is credit again that is worth a wake-up."""
         if self.rate == 0:

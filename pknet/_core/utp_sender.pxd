@@ -19,6 +19,9 @@ cdef class Sender:
     cdef double round_end
     cdef RttEstimator rtt
     cdef Pacer pacer
+    # The round trip that the newest acknowledgement since the last timeout took, by the delays that it tells
+    # of; 0 if it tells of none.
+    cdef double newest_rtt
     # How long packets may be, and the payload of a full one.
     cdef PathMtu path
     cdef Py_ssize_t segment
@@ -74,7 +77,9 @@ cdef class Sender:
     cdef Py_ssize_t unacknowledged(self) noexcept
     cdef Py_ssize_t limit(self) noexcept
     cdef Py_ssize_t room(self) noexcept
-    cdef bint acknowledge(self, const PacketHeader* packet, bint is_complete, double now) noexcept
+    cdef bint acknowledge(
+        self, const PacketHeader* packet, bint is_complete, double round_trip, double now
+    ) noexcept
     cdef bint window_is_full(self) noexcept
     cdef bint is_overtaken(self, uint32_t timestamp) noexcept
     cdef void take_window(self, const PacketHeader* packet, double now) noexcept

@@ -70,6 +70,7 @@ cdef class Sender:
         self.pacer = Pacer()
         self.resend_now = self.tail_probed = self.tail_due = False
         self.duplicate_acks = 0
+        self.newest_rtt = 0
         self.reacted_at = -INFINITY
         self.timers.at[RETRANSMIT] = self.timers.at[REORDERING] = self.timers.at[TAIL] = INFINITY
         self.buffer.take_path(path)
@@ -112,10 +113,13 @@ cdef class Sender:
 
     # What the peer says.
 
-    cdef bint acknowledge(self, const PacketHeader* packet, bint is_complete, double now) noexcept:
+    cdef bint acknowledge(
+        self, const PacketHeader* packet, bint is_complete, double round_trip, double now
+    ) noexcept:
         """Take what a packet says of the peer; return whether more has arrived there than was known.
 
-        `is_complete`: a peer that has early packets and sends masks would have sent one in it.
+        `is_complete`: a peer that has early packets and sends masks would have sent one in it. `round_trip`:
+        that of what it answers, by the delays of both ways, negative if that isn't known.
         """
         cdef SendBuffer buffer = self.buffer
         cdef Acknowledged result
@@ -145,6 +149,7 @@ cdef class Sender:
             self.answer_tail_probe(packet, result.advanced, now)
         if result.packets:
             self.timers.at[GIVE_UP] = INFINITY
+            self.newest_rtt = max(round_trip, <double> 0)
             self.detect_loss(now)
             sample.now = now
             sample.acked = result.bytes
@@ -297,19 +302,21 @@ cdef class Sender:
         self.paced = False
         self.resend_now = self.resend_now and self.buffer.lost_count > 0
         self.pacer.refill(self.pacing_rate(), self.segment, now)
+        if self.buffer.in_flight_bytes == 0:
+            self.pacer.forgive()
         return True
 
     cdef double pacing_rate(self) noexcept:
         """Return how many bytes a second may leave, 0 while that isn't known.
 
         After an outage only what is sent again may leave, and gives no round trips by which the smoothed one
-        could become short again; the newest that was seen will do (Karn's doubt apart).
+        could become short again. The delays do: they are those of the copy that arrived.
         """
         cdef double rtt = self.rtt.smoothed
         if rtt == 0:
             return 0
-        if 0 < self.buffer.newest_rtt < rtt / 2:
-            rtt = self.buffer.newest_rtt
+        if 0 < self.newest_rtt < rtt / 2:
+            rtt = max(self.newest_rtt, min(self.rtt.least, rtt))
         return self.congestion.pacing_rate(rtt)
 
     cdef void resize(self) noexcept:
@@ -506,6 +513,7 @@ cdef class Sender:
         self.reacted_at = now
         self.buffer.newest_lost_at = -INFINITY
         self.duplicate_acks = 0
+        self.newest_rtt = 0
         self.tail_probed = self.tail_due = self.resend_now = False
         self.timers.at[RETRANSMIT] = self.timers.at[REORDERING] = self.timers.at[TAIL] = INFINITY
         self.rtt.backoff += 1

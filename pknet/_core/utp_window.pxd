@@ -15,7 +15,7 @@ cdef class WindowTuner:
     cdef Py_ssize_t taken
     cdef double since
 
-    cdef void measure(self, uint32_t there, uint32_t back) noexcept
+    cdef double measure(self, uint32_t there, uint32_t back) noexcept
     cdef void read(self, Py_ssize_t count, double least_rtt) noexcept
     cdef void grow(self, double wanted) noexcept
     cdef void give_back(self) noexcept

@@ -33,21 +33,24 @@ cdef class WindowTuner:
         self.least = self.least_before = INFINITY
         self.span_ends = self.since = -INFINITY
 
-    cdef void measure(self, uint32_t there, uint32_t back) noexcept:
+    cdef double measure(self, uint32_t there, uint32_t back) noexcept:
         """Take the one-way delays of a packet that came and of the one that it answers, in microseconds.
+
+        Returns the round trip that follows, in seconds, or -1.
 
         Each is by two clocks that have nothing in common; in their sum the difference cancels out. So who
         only receives knows the round trip too.
         """
         cdef double rtt = <int32_t> (there + back) * 1e-6
         if rtt < 0 or rtt > LONGEST_ROUND:
-            return
+            return -1
         if self.shared.now >= self.span_ends:
             self.span_ends = self.shared.now + SPAN
             self.least_before = self.least
             self.least = rtt
         elif rtt < self.least:
             self.least = rtt
+        return rtt
 
     cdef void read(self, Py_ssize_t count, double least_rtt) noexcept:
         """Note that `count` bytes were read, and grow the window if that asks for it.

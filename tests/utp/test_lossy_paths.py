@@ -110,6 +110,41 @@ def test_a_path_that_breaks_for_a_while_is_survived() -> None:
     assert flow.far.received == STREAM * 10
 
 
+class HoldingLink(Link):
+    """A wire that stands still while `held` is a list, which has what comes meanwhile."""
+
+    held: list[tuple[Any, ...]] | None = None
+
+    def carry(self, *datagram: Any) -> None:
+        if self.held is None:
+            super().carry(*datagram)
+        else:
+            self.held.append(datagram)
+
+    def go_on(self) -> None:
+        held, self.held = self.held or [], None
+        for datagram in held:
+            super().carry(*datagram)
+
+
+@pytest.mark.parametrize("seconds", [1, 3])
+def test_what_a_timeout_has_sent_again_in_vain_does_not_hold_up_what_was_lost(seconds: int) -> None:
+    # A flight stands still, is sent again, and then comes at once: half of all that overflows the queue.
+    bottleneck = Bottleneck(25 * MEGABIT, 0.05, 25 * MEGABIT * 0.065)
+    wire = bottleneck.wire = HoldingLink(latency=0.025, rate=25 * MEGABIT, queue=200_000)
+    flow = bottleneck.start("ledbat", path_mtu_discovery=False)
+    bottleneck.run(4)
+    wire.held = []
+    bottleneck.run(seconds)
+    before = sum(wire.dropped.values())
+    wire.go_on()
+    assert sum(wire.dropped.values()) > before + 30
+    assert flow.connection is not None
+    assert flow.connection.stats().timeouts > 0
+    bottleneck.run(1.5)
+    assert flow.connection.stats().congestion_state != "recovery"
+
+
 def test_a_path_that_breaks_for_good_ends_the_stream_with_what_was_not_delivered() -> None:
     flow = Flow(
         Program(STREAM * 10), Program(), Link(latency=0.02, rate=200_000), config=UtpConfig(peer_timeout=30)

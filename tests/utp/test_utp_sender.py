@@ -760,6 +760,29 @@ def test_patience_with_late_packets_grows_when_it_was_too_short_and_ends_sixteen
 # Pace.
 
 
+def test_what_is_sent_again_is_paced_by_the_delays_of_what_arrived() -> None:
+    # Once the round trip was 0.1 s, now it is 1 s, and acknowledgements of first copies come soon after the
+    # second copies have left.
+    peer = Peer()
+    connection = opened(peer)
+    for _ in range(40):
+        connection.send(bytes(SEGMENT), peer.now)
+        peer.take()
+        peer.pass_time(1.0)
+        peer.state()
+    assert connection.rtt == pytest.approx(1.0, rel=0.05)
+    connection.send(bytes(10 * SEGMENT), peer.now)
+    first = peer.take()[0].seq_nr
+    while connection.stats().timeouts == 0:
+        peer.pass_time(0.01)
+    peer.pass_time(2 * RTT)
+    peer.state(ack_nr=first, timestamp=int((peer.now - 0.5) * 1e6) & 0xFFFFFFFF, timestamp_difference=500_000)
+    peer.take()
+    rate = connection.stats().pacing_rate
+    assert rate is not None
+    assert rate <= 2.01 * connection.congestion_window / connection.rtt
+
+
 def test_a_window_does_not_leave_as_one_burst() -> None:
     peer = Peer()
     connection = opened(peer)
