@@ -38,17 +38,18 @@ cdef class UtpConnection(TimerEntry):
     cdef uint16_t receive_id
     # How often the SYN-ACK has been acknowledged without being asked.
     cdef int proofs
-    cdef bint is_unsettled
-    cdef bint ack_needed
+    # When the newest payload left the peer, by its clock.
+    cdef uint32_t payload_sent_at
+    # Flags are a byte each: there may be many connections.
+    cdef uint8_t is_unsettled
+    cdef uint8_t ack_needed
     # What came since the last acknowledgement: payload for the first time, and the last packet sent again.
     cdef uint8_t came_anew
     cdef uint8_t came_again
-    # When the newest payload left the peer, by its clock.
-    cdef uint32_t payload_sent_at
-    cdef bint reader_gone
-    cdef bint data_told
-    cdef bint eof_told
-    cdef bint send_refused
+    cdef uint8_t reader_gone
+    cdef uint8_t data_told
+    cdef uint8_t eof_told
+    cdef uint8_t send_refused
     # Bytes that came after `close` when the peer knew of it.
     cdef Py_ssize_t last_words
     cdef double last_heard

@@ -92,12 +92,12 @@ cdef class SendBuffer:
     # a later one (RFC 8985: RACK.fack, RACK.reordering_seen); whether one was sent again in vain since this
     # was last asked.
     cdef uint16_t highest_arrived
-    cdef bint reorders
-    cdef bint resent_in_vain
+    cdef uint8_t reorders
+    cdef uint8_t resent_in_vain
     # The last packet of which acknowledgements tell whether it has arrived: a mask has 255 bytes at most, of
     # some peers 4. Whether the peer has sent masks.
     cdef uint16_t told
-    cdef bint masks_come
+    cdef uint8_t masks_come
     # The first packet beyond `told` that may still be in the network.
     cdef uint16_t sight_end
     # Bytes that have arrived, and when the last of them were heard of (C.delivered, C.delivered_time). When

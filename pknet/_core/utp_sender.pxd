@@ -33,6 +33,8 @@ cdef class Sender:
     cdef uint16_t recovery_end
     # Flags are a byte each: there may be many connections.
     cdef uint8_t recovering
+    # Whether the first lost packet may leave though the window is full.
+    cdef uint8_t resend_now
     # When the peer shut its window.
     cdef double window_shut_at
     # When loss was last reacted to: what was sent before is part of it (RFC 9002 section 7.3.2).
@@ -41,19 +43,18 @@ cdef class Sender:
     # how many more recoveries it stays so (RACK.reo_wnd_mult, RACK.reo_wnd_persist).
     cdef double reordering_raised_at
     cdef int reordering_steps
-    cdef int reordering_persists
     cdef int duplicate_acks
     cdef bint fin_wanted
-    # Whether a packet may leave though a window is full: the next one, or a lost one.
+    cdef uint8_t reordering_persists
+    # Whether the next packet may leave though the peer's window is full.
     cdef uint8_t probing
-    cdef uint8_t resend_now
-    # Whether a tail probe is to leave with new payload.
-    cdef uint8_t tail_due
     # Whether an acknowledgement of what precedes `tail_end` will answer a tail probe, and whether that was a
     # packet sent again (RFC 8985: TLP.end_seq, TLP.is_retrans).
-    cdef uint8_t tail_probed
     cdef uint16_t tail_end
+    cdef uint8_t tail_probed
     cdef uint8_t tail_resent
+    # Whether a tail probe is to leave with new payload.
+    cdef uint8_t tail_due
     # When last asked for packets: growth is of use then.
     cdef uint8_t window_was_full
     # Whether packets wait only for their time to leave.
