@@ -13,6 +13,7 @@ from enum import IntEnum
 from itertools import count
 from typing import Any
 
+from pknet._core.utp_invariants import check_connection
 from pknet.utp import (
     CloseReason,
     ConnectionAccepted,
@@ -297,6 +298,7 @@ class World:
 
     def check_connection(self, side: Side, connection: UtpConnection) -> None:
         stats = connection.stats()
+        check_connection(connection)
         assert 0 <= connection.in_flight <= connection.unacknowledged <= self.most_sent
         assert connection.readable <= self.most_readable
         assert stats.rtt is None or 0 < stats.rtt <= self.now

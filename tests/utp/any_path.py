@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from pknet._core.utp_invariants import check_connection
 from pknet.utp import (
     CloseReason,
     ConnectionAccepted,
@@ -252,6 +253,7 @@ class AnyPath(RuleBasedStateMachine):
             connection = side.connection
             if connection is None:
                 continue
+            check_connection(connection)
             assert 0 <= connection.in_flight <= connection.unacknowledged <= len(side.sent)
             # What came early may go beyond the limit by a quarter, and is joined by what comes in order.
             assert connection.readable <= 2.25 * self.limit

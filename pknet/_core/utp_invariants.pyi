@@ -1,0 +1,3 @@
+from pknet._core.utp_connection import UtpConnection
+
+def check_connection(connection: UtpConnection) -> None: ...
