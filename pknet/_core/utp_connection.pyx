@@ -18,7 +18,7 @@ from pknet._core.utp_packet cimport ST_FIN, ST_RESET, ST_STATE, HeaderFields, se
 from pknet._core.utp_path_mtu cimport PathMtu
 from pknet._core.utp_receive_buffer cimport ARRIVED_BEYOND_LIMIT, ARRIVED_TWICE, Arrival
 from pknet._core.utp_shared cimport Shared
-from pknet._core.utp_timers cimport GIVE_UP, IDLE, KEEPALIVE, LINGER, PROVE
+from pknet._core.utp_timers cimport GIVE_UP, IDLE, KEEPALIVE, LINGER, PROVE, WINDOW
 
 from pknet._core.utp_events import (
     CloseReason, ConnectionAccepted, ConnectionClosed, ConnectionOpened, DataReceived, EofReceived,
@@ -523,6 +523,8 @@ cdef class UtpConnection(TimerEntry):
             elif self.timers.at[GIVE_UP] == INFINITY:
                 self.timers.at[GIVE_UP] = now + self.shared.config.peer_timeout
             self.timers.at[KEEPALIVE] = self.next_keepalive()
+            if self.timers.at[WINDOW] == INFINITY:
+                self.timers.at[WINDOW] = self.tuner.next_review()
         first = self.timers.first()
         if first == INFINITY:
             return self.shared.timers.cancel(self)
@@ -548,6 +550,9 @@ cdef class UtpConnection(TimerEntry):
             if self.proofs < MAX_PROOFS:
                 at[PROVE] = now + self.sender.rtt.timeout * (1 << self.proofs)
             self.ack_needed = True
+        if at[WINDOW] <= now:
+            at[WINDOW] = INFINITY
+            self.ack_needed |= self.tuner.review()
         if at[KEEPALIVE] <= now:
             if now < self.last_heard + self.shared.config.idle_time / 2 or self.sender.buffer.outstanding():
                 self.outlet.send_keepalive()

@@ -58,7 +58,7 @@ cdef class ReceiveBuffer:
             PyMem_Free(self.early)
 
     cdef void set_limit(self, Py_ssize_t limit) noexcept:
-        """Set how many bytes may be kept: no fewer than before, for the peer has been told of those."""
+        """Set how many bytes may be kept. If that is fewer than before, the peer has to be told."""
         self.limit = limit
         self.reorder_limit = min(
             max(limit // BYTES_PER_EARLY, <Py_ssize_t> MIN_REORDER_LIMIT), <Py_ssize_t> MAX_REORDER_LIMIT

@@ -7,6 +7,7 @@ cdef enum:
     PROVE
     KEEPALIVE
     IDLE
+    WINDOW
     GIVE_UP
     LINGER
     TIMER_COUNT

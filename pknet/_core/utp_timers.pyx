@@ -11,6 +11,7 @@ NAMES = (
     "prove",  # the acceptor may not know yet that its SYN-ACK arrived
     "keepalive",  # the path would be forgotten by a NAT
     "idle",  # nothing is owed, and the peer has not answered the question whether it is there
+    "window",  # what the receive window has grown by may be of no use any more
     "give up",  # the peer is taken for gone
     "linger",  # the connection is over, and its id may be forgotten
 )

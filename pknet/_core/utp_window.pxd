@@ -14,8 +14,12 @@ cdef class WindowTuner:
     # What was read since `since`.
     cdef Py_ssize_t taken
     cdef double since
+    # The largest window that was wanted since the last review of what it has grown by.
+    cdef double most_wanted
 
     cdef double measure(self, uint32_t there, uint32_t back) noexcept
     cdef void read(self, Py_ssize_t count, double least_rtt) noexcept
     cdef void grow(self, double wanted) noexcept
+    cdef double next_review(self) noexcept
+    cdef bint review(self) noexcept
     cdef void give_back(self) noexcept

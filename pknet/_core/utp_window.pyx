@@ -20,8 +20,10 @@ cdef double SPAN = 10
 cdef double SHORTEST_ROUND = 1e-4
 # What is read is counted for so long, at least: who wakes up reads all that came meanwhile at one instant.
 cdef double SHORTEST_COUNT = 5e-3
-# A round trip that takes longer is a peer's clock that says nonsense.
-cdef double LONGEST_ROUND = 10
+# A round trip counts for no more than that: it is the peer that says how long it takes.
+cdef double LONGEST_ROUND = 1
+# Growth that was of no use for so long is left to others.
+cdef double REVIEW_TIME = 60
 
 
 cdef class WindowTuner:
@@ -41,8 +43,9 @@ cdef class WindowTuner:
         Each is by two clocks that have nothing in common; in their sum the difference cancels out. So who
         only receives knows the round trip too.
         """
-        cdef double rtt = <int32_t> (there + back) * 1e-6
-        if rtt < 0 or rtt > LONGEST_ROUND:
+        cdef double round_trip = <int32_t> (there + back) * 1e-6
+        cdef double rtt = min(round_trip, LONGEST_ROUND)
+        if rtt < 0:
             return -1
         if self.shared.now >= self.span_ends:
             self.span_ends = self.shared.now + SPAN
@@ -50,7 +53,7 @@ cdef class WindowTuner:
             self.least = rtt
         elif rtt < self.least:
             self.least = rtt
-        return rtt
+        return round_trip
 
     cdef void read(self, Py_ssize_t count, double least_rtt) noexcept:
         """Note that `count` bytes were read, and grow the window if that asks for it.
@@ -59,11 +62,14 @@ cdef class WindowTuner:
         """
         cdef double rtt = max(min(self.least, self.least_before, least_rtt), SHORTEST_ROUND)
         cdef double now = self.shared.now
+        cdef double wanted
         self.taken += count
         # With no round trip known this is never so.
         if now >= self.since + max(rtt, SHORTEST_COUNT):
             if self.since > -INFINITY:
-                self.grow(ROOM * self.taken * rtt / (now - self.since))
+                wanted = ROOM * self.taken * rtt / (now - self.since)
+                self.most_wanted = max(self.most_wanted, wanted)
+                self.grow(wanted)
             self.taken = 0
             self.since = now
 
@@ -77,6 +83,25 @@ cdef class WindowTuner:
         if more > 0:
             self.shared.growth += more
             self.receiving.set_limit(self.receiving.limit + more)
+
+    cdef double next_review(self) noexcept:
+        """Return when a review is due that is not arranged yet; infinite if there is nothing to leave."""
+        if self.receiving.limit > self.shared.config.first_receive_buffer:
+            return self.shared.now + REVIEW_TIME
+        return INFINITY
+
+    cdef bint review(self) noexcept:
+        """Leave to others what was of no use since the last review; return whether that is something."""
+        cdef ReceiveBuffer receiving = self.receiving
+        cdef Py_ssize_t first = self.shared.config.first_receive_buffer
+        # What is kept already keeps its room.
+        cdef Py_ssize_t limit = max(first, receiving.readable(), <Py_ssize_t> self.most_wanted)
+        cdef Py_ssize_t less = receiving.limit - limit if receiving.early_count == 0 else 0
+        self.most_wanted = 0
+        if less > 0:
+            self.shared.growth -= less
+            receiving.set_limit(limit)
+        return less > 0
 
     cdef void give_back(self) noexcept:
         """Leave the memory to others: nothing comes any more."""

@@ -113,11 +113,10 @@ def test_who_has_sent_too_needs_no_delays() -> None:
     assert feed(peer, 0.1, 2, says=0, connection=connection) > 8 * MIB
 
 
-@pytest.mark.parametrize("lie", [-1.0, 100.0])
-def test_a_round_trip_that_can_not_be_does_not_count(lie: float) -> None:
+def test_a_round_trip_that_can_not_be_does_not_count() -> None:
     peer = Peer()
     connection = peer.dial_and_prove(timestamp=1)
-    assert feed(peer, 1.0, 220, says=lie, most=20, connection=connection) == MIB
+    assert feed(peer, 0.1, 30, says=-1.0, connection=connection) == MIB
     assert feed(peer, 0.1, 2, connection=connection) > 8 * MIB
 
 
@@ -156,6 +155,42 @@ def test_a_connection_that_is_over_gives_its_memory_back() -> None:
     connection.abort(second.now)
     second.endpoint.transmits()
     assert feed(again(second), 0.1, 1) == 5 * MIB
+
+
+def test_growth_that_is_of_no_use_any_more_is_left_to_others_and_the_peer_is_told() -> None:
+    peer = Peer(UtpConfig(buffer_growth=4 * MIB))
+    assert feed(peer, 0.1, 1) == 5 * MIB
+    (connection,) = peer.endpoint.connections
+    # What the last minute had use for stays for the next one.
+    peer.pass_time(59)
+    assert connection.stats().receive_window == 5 * MIB
+    peer.pass_time(62)
+    windows = [packet.wnd_size for packet in peer.take()]
+    assert windows[-1] == connection.stats().receive_window == MIB
+    assert feed(again(peer), 0.1, 1) == 5 * MIB
+
+
+def test_growth_shrinks_to_what_a_reader_has_use_for_and_what_is_kept_stays() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove(timestamp=1)
+    assert feed(peer, 0.1, 1, connection=connection) > 8 * MIB
+    for _ in range(2):
+        feed(peer, 0.1, 65, most=500, connection=connection)
+        peer.pass_time(0)
+    assert 2 * MIB < feed(peer, 0.1, 1, most=500, connection=connection) < 4 * MIB
+    for _ in range(1200):
+        peer.data(bytes(SEGMENT), timestamp=0)
+    kept = connection.readable
+    assert kept == 1200 * SEGMENT > MIB
+    peer.pass_time(125)
+    assert peer.take()[-1].wnd_size == 0
+    assert connection.readable == kept
+
+
+def test_a_peer_that_lies_about_the_round_trip_gets_what_it_sends_in_four_seconds_at_most() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove(timestamp=1)
+    assert feed(peer, 0.1, 30, says=9.9, most=50, connection=connection) < 4.1 * 500 * SEGMENT
 
 
 def again(peer: Peer) -> Peer:
