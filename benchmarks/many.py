@@ -1,10 +1,10 @@
-"""A thousand connections of one endpoint, each moving data, beside a single one: over loopback, two processes.
+"""A thousand connections of one endpoint, all moving data, beside a single one: two processes, loopback.
 
     python -m benchmarks.many [--runs 5] [--megabytes 1024]
 
-Both ends are the core and a UdpSocket in the plainest loop there is, so that what many connections cost is the
-core's cost and the sockets'. Each connection's bytes are kept, and compared once what is timed is over. Kernel
-buffers are 4 MiB.
+Both ends are the core and a UdpSocket in the plainest loop there is, so that what many connections cost is
+the core's cost and the sockets'. Each connection's bytes are kept, and compared once what is timed is over.
+Kernel buffers are 4 MiB.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ def content_of(size: int) -> bytes:
 
 
 def measure(connections: int, size: int) -> Measured:
-    """Move so many bytes in all, shared evenly. Raises RuntimeError if a stream does not come as it was sent."""
+    """Move so many bytes in all, shared evenly. Raises RuntimeError if a stream comes otherwise than sent."""
     command = [sys.executable, "-m", "benchmarks.many"]
     share = str(size // connections)
     with contextlib.ExitStack() as stack:

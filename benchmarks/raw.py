@@ -1,11 +1,11 @@
-"""What this machine carries over loopback by UDP alone: runs of 44 datagrams of 1402 bytes (UDP_SEGMENT, UDP_GRO).
+"""What UDP alone carries over loopback, by runs of 44 datagrams of 1402 bytes (UDP_SEGMENT, UDP_GRO).
 
     python -m benchmarks.raw [--runs 5] [--megabytes 1024]
 
-No acknowledgements, no order, no loss made up for: the most that any protocol could do by the same system calls.
-By `UdpSocket`, as the adapters use it, and by bare calls of `sendmsg` and `recvmsg_into`. The sender does not
-wait for the receiver, so some is lost; the rate is of what arrived, the processor time of each side is for each GB
-that it sent, or received.
+No acknowledgements, no order, no loss made up for: the most that any protocol could do by the same system
+calls. By `UdpSocket`, as the adapters use it, and by bare calls of `sendmsg` and `recvmsg_into`. The sender
+does not wait for the receiver, so some is lost; the rate is of what arrived, the processor time of each side
+is for each GB that it sent, or received.
 """
 
 from __future__ import annotations
