@@ -8,9 +8,9 @@ DatagramProtocol costs several times as much for each datagram, and can't receiv
 from __future__ import annotations
 
 import asyncio
-import weakref
 from typing import TYPE_CHECKING, Any, cast
 
+from pknet_asyncio.ending import LoopEnd, deliver, warn_of_loss
 from pknet_asyncio.readiness import SelectThread, readiness_of
 from pknet_io.outbox import Outbox
 from pknet_io.segments import segment_receiver
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pknet import Transmit
     from pknet.machine import Machine
+    from pknet_asyncio.transport import StreamTransport
     from pknet_io import LocalAddress, UdpSocket
 
 __all__ = ["Driver"]
@@ -28,19 +29,27 @@ __all__ = ["Driver"]
 # Receive calls in one wake-up. Each brings a datagram or a run of up to 64 KiB; then the machine answers, so
 # that acknowledgements are never further apart than this, and the loop's other tasks have their turn.
 MAX_RECEIVES = 32
+# The sockets that are driven. A driver that is garbage has a last word to send, and without this its socket
+# might be finalized before.
+_open_sockets: set[UdpSocket] = set()
 
 
 class Driver:
     """Joins a machine to UDP sockets; `on_event` is called for each of the machine's events.
 
     After calling a domain verb of the machine, call `drain` (or `drain_soon`, which joins several into one).
-    It belongs to the loop that it was made in.
+    It belongs to the loop that it was made in, and is closed before that is, once what was written to closed
+    transports is delivered.
     """
+
+    _closed = True
 
     def __init__(self, machine: Machine, socket: UdpSocket, on_event: Callable[[Any], None]) -> None:
         self.machine = machine
         self.socket = socket
         self.loop = asyncio.get_running_loop()
+        self.transports: set[StreamTransport] = set()
+        """Those of the machine's streams that are not over."""
         self._on_event = on_event
         self._receive_segments = segment_receiver(machine)
         self._report_too_big = too_big_reporter(machine)
@@ -50,12 +59,11 @@ class Driver:
         self._timer_deadline: float | None = None
         self._drain_is_due = False
         self._draining = False
-        self._closed = False
         self._idle: Callable[[], bool] | None = None
         self._waiting: dict[asyncio.Future[bool], Callable[[], bool]] = {}
-        # A loop may be closed while a finished connection lingers: then nobody else closes the sockets.
-        self._forgotten = weakref.finalize(self, _close_sockets, self._sockets)
         self.add_socket(socket)
+        self._loop_end = LoopEnd(self._end)
+        self._closed = False
 
     @property
     def now(self) -> float:
@@ -70,6 +78,7 @@ class Driver:
     def add_socket(self, socket: UdpSocket) -> None:
         """Drive one more socket, for datagrams whose `local` is one of its handles."""
         self._sockets[socket] = Outbox(socket)
+        _open_sockets.add(socket)
         self._readiness.add_reader(socket.fileno(), self._on_readable, socket)
 
     def remove_socket(self, socket: UdpSocket) -> None:
@@ -77,6 +86,7 @@ class Driver:
         if self._sockets.pop(socket, None) is not None:
             self._readiness.remove_reader(socket.fileno())
             self._readiness.remove_writer(socket.fileno())
+            _open_sockets.discard(socket)
             socket.close()
 
     def drain_soon(self) -> None:
@@ -150,7 +160,27 @@ class Driver:
         for future in self._waiting:
             if not future.done():
                 future.set_result(False)
-        self._forgotten.detach()
+        self._loop_end.cancel()
+
+    def __del__(self) -> None:
+        """Do what is left to do if the loop was closed and had not called `_end`."""
+        if self._closed:
+            return
+        self._closed = True
+        losses = [(transport, transport.undelivered) for transport in self.transports]
+        for transport in self.transports:
+            transport.stream.abort(self.now)
+        for transmit in self.machine.transmits():
+            if (outbox := self._sockets.get(self._socket_of(transmit))) is not None:
+                outbox.send(transmit)
+        for socket in self._sockets:
+            _open_sockets.discard(socket)
+            socket.close()
+        self._loop_end.cancel()
+        warn_of_loss(losses)
+
+    async def _end(self) -> None:
+        await deliver(self)
 
     def _drain_if_due(self) -> None:
         if self._drain_is_due:
@@ -184,10 +214,13 @@ class Driver:
 
     def _send(self, transmits: Iterable[Transmit]) -> None:
         for transmit in transmits:
-            socket = self.socket if transmit.local is None else cast("LocalAddress", transmit.local).socket
+            socket = self._socket_of(transmit)
             outbox = self._sockets.get(socket)
             if outbox is not None and outbox.send(transmit):
                 self._readiness.add_writer(socket.fileno(), self._on_writable, socket)
+
+    def _socket_of(self, transmit: Transmit) -> UdpSocket:
+        return self.socket if transmit.local is None else cast("LocalAddress", transmit.local).socket
 
     def _on_writable(self, socket: UdpSocket) -> None:
         if self._sockets[socket].flush():
@@ -213,8 +246,3 @@ class Driver:
             self.machine.handle_timeout(self.loop.time())
         finally:
             self.drain()
-
-
-def _close_sockets(sockets: Iterable[UdpSocket]) -> None:
-    for socket in sockets:
-        socket.close()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import ssl
 
-__all__ = ["TlsProtocol"]
+__all__ = ["TlsProtocol", "programs_transport"]
 
 
 class TlsProtocol(SSLProtocol):
@@ -48,3 +48,11 @@ class TlsProtocol(SSLProtocol):
         )
         self.inside: asyncio.Transport = self._app_transport
         """The protocol's transport."""
+
+
+def programs_transport(transport: asyncio.Transport) -> asyncio.Transport:
+    """Return the transport that the program's protocol has: with TLS, the one inside."""
+    protocol = transport.get_protocol()
+    # `loop.start_tls` makes SSLProtocols of its own.
+    inside = getattr(protocol, "_app_transport", None) if isinstance(protocol, SSLProtocol) else None
+    return transport if inside is None else inside

@@ -18,6 +18,7 @@ from pknet.utp import (
     EofReceived,
     SendBufferDrained,
 )
+from pknet_asyncio.tls import programs_transport
 from pknet_io.errors import connection_error
 
 if TYPE_CHECKING:
@@ -85,6 +86,22 @@ class StreamTransport(_FlowControlMixin):
         self._is_lost = False
         self._ended: ConnectionClosed | None = None
         self._closing_timer: asyncio.TimerHandle | None = None
+        driver.transports.add(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the peer has answered, and the transport is not over."""
+        return self._is_open and not self._is_lost
+
+    @property
+    def is_closed_by_program(self) -> bool:
+        """Whether the program has closed it, or the TLS on it, which closes it as soon as the peer knows."""
+        return self._closing or programs_transport(self).is_closing()
+
+    @property
+    def is_delivered(self) -> bool:
+        """Whether it is closed, and all that was written has arrived."""
+        return self._closing and not self.undelivered
 
     @property
     def undelivered(self) -> int:
@@ -151,6 +168,7 @@ class StreamTransport(_FlowControlMixin):
 
     def _fail_to_open(self, event: ConnectionClosed) -> None:
         self._is_lost = self._closing = True
+        self.driver.transports.discard(self)
         if not self.opened.done():
             error = connection_error(event.reason, event.undelivered)
             self.opened.set_exception(error or ConnectionAbortedError("the connection was closed"))
@@ -202,6 +220,7 @@ class StreamTransport(_FlowControlMixin):
             return
         error = self._reason_of_loss()
         self._is_lost = self._closing = True
+        self.driver.transports.discard(self)
         if self._closing_timer is not None:
             self._closing_timer.cancel()
         self._backlog.clear()
@@ -296,8 +315,13 @@ class StreamTransport(_FlowControlMixin):
 
     def abort(self) -> None:
         """Close at once; what is not delivered is lost."""
-        self._force_close(None)
+        self.fail(None)
 
+    def fail(self, error: Exception | None) -> None:
+        """Close at once, and tell the protocol that this was why."""
+        self._force_close(error)
+
+    # TLS calls it by this name.
     def _force_close(self, error: Exception | None) -> None:
         """Close at once, and tell the protocol that this was why."""
         if self._is_aborted or self._is_lost:
