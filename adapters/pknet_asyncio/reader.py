@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["StreamReader"]
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+__all__ = ["READER_LIMIT", "StreamReader", "reader_and_writer"]
+
+READER_LIMIT = 1 << 16
+
+
+async def reader_and_writer(
+    limit: int,
+    connect: Callable[[Callable[[], asyncio.StreamReaderProtocol]], Awaitable[tuple[asyncio.Transport, Any]]],
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Return the (reader, writer) of what `connect` opens, which is given the factory of its protocol."""
+    reader = StreamReader(limit)
+    protocol = asyncio.StreamReaderProtocol(reader)
+    transport, _ = await connect(lambda: protocol)
+    return reader, asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
 
 
 class StreamReader(asyncio.StreamReader):

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 from typing import TYPE_CHECKING, TypedDict
 
-from pknet_asyncio.reader import StreamReader
+from pknet_asyncio.reader import READER_LIMIT, StreamReader, reader_and_writer
 from pknet_asyncio.utp import create_utp_connection, create_utp_server
 
 if TYPE_CHECKING:
@@ -16,13 +16,11 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from pknet.utp import UtpConfig
-    from pknet_asyncio.utp import UtpServer
+    from pknet_asyncio.server import UtpServer
 
     Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None] | None]
 
 __all__ = ["open_utp_connection", "start_utp_server"]
-
-READER_LIMIT = 1 << 16
 
 
 class _TlsOptions(TypedDict, total=False):
@@ -57,10 +55,9 @@ async def open_utp_connection(
     `limit`: the reader's buffer in bytes. What else may be given, and what is raised, is as for
     `create_utp_connection`.
     """
-    reader = StreamReader(limit)
-    protocol = asyncio.StreamReaderProtocol(reader)
-    transport, _ = await create_utp_connection(lambda: protocol, host, port, **options)
-    return reader, asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
+    return await reader_and_writer(
+        limit, lambda make_protocol: create_utp_connection(make_protocol, host, port, **options)
+    )
 
 
 async def start_utp_server(

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pknet_asyncio import create_utp_connection, create_utp_server
+from pknet_asyncio import UtpServer, create_utp_connection, create_utp_server
 from tests.adapters.harness import until
 from tests.adapters.protocols import ClosingProtocol, Protocol, connect
 
@@ -91,6 +91,76 @@ async def test_a_server_breaks_with_its_clients_when_it_is_told_to() -> None:
         await until(lambda: server.connections)
         server.abort_clients()
         assert isinstance(await protocol.lost, ConnectionResetError)
+
+
+async def test_an_error_in_the_body_is_seen_at_once_and_ends_the_connections() -> None:
+    protocol = Protocol()
+    with pytest.raises(LookupError, match="a mistake"):
+        async with await create_utp_server(Protocol, "127.0.0.1") as server:
+            await connect(server.address, protocol)
+            raise LookupError("a mistake")
+    assert isinstance(await protocol.lost, ConnectionResetError)
+
+
+async def test_a_server_that_is_cancelled_ends_its_connections() -> None:
+    served: asyncio.Future[UtpServer] = asyncio.get_running_loop().create_future()
+
+    async def serve() -> None:
+        async with await create_utp_server(Protocol, "127.0.0.1") as server:
+            served.set_result(server)
+            await server.serve_forever()
+
+    serving = asyncio.ensure_future(serve())
+    server = await served
+    await connect(server.address, protocol := Protocol())
+    serving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await serving
+    assert isinstance(await protocol.lost, ConnectionResetError)
+
+
+async def test_a_server_is_left_when_its_connections_are_over_or_the_wait_for_them_is_cancelled() -> None:
+    leaving = asyncio.Event()
+
+    async def serve(server: UtpServer) -> None:
+        async with server:
+            leaving.set()
+
+    for is_cancelled in (False, True):
+        server = await create_utp_server(ClosingProtocol, "127.0.0.1")
+        transport = await connect(server.address, protocol := Protocol())
+        leaving.clear()
+        serving = asyncio.ensure_future(serve(server))
+        await leaving.wait()
+        transport.write(b"still here")
+        await until(lambda: server.connections[0].get_protocol().received == b"still here")
+        assert not serving.done()
+        if is_cancelled:
+            serving.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await serving
+            assert isinstance(await protocol.lost, ConnectionResetError)
+        else:
+            transport.close()
+            await serving
+            assert await protocol.lost is None
+
+
+async def test_a_server_shows_its_socket_and_tells_its_address_when_it_is_closed_too() -> None:
+    server = await create_utp_server(Protocol, "127.0.0.1")
+    address = server.address
+    assert repr(address) in repr(server)
+    server.close()
+    await server.wait_closed()
+    assert server.address == address
+    assert repr(server) == "<UtpServer sockets=()>"
+
+
+async def test_a_socket_that_is_not_bound_serves_nobody_and_stays_the_callers() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        with pytest.raises(ValueError, match="has to be bound"):
+            await create_utp_server(Protocol, sock=sock)
+        assert sock.fileno() >= 0
 
 
 async def test_a_server_without_a_host_listens_on_every_ipv4_interface() -> None:
