@@ -78,6 +78,7 @@ cdef class UtpConnection(TimerEntry):
     cdef bint fire_timers(self) except False
     cdef bint give_up(self) except False
     cdef bint maybe_finish(self) except False
+    cdef void linger(self, double silence) noexcept
     cdef bint tell_end(self, reason) except False
     cdef bint end(self, reason) except False
     cdef bint leave(self) except False

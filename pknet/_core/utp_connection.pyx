@@ -315,6 +315,7 @@ cdef class UtpConnection(TimerEntry):
     cdef bint receive(self, const PacketHeader* packet, Py_ssize_t hint) except False:
         """Take a packet of this connection. `hint`: about how much payload may follow in the same batch."""
         cdef double round_trip = -1
+        cdef double silence = self.shared.now - self.last_heard
         if packet.type == ST_RESET:
             return self.receive_reset(packet)
         if self.state == SYN_SENT:
@@ -334,8 +335,10 @@ cdef class UtpConnection(TimerEntry):
                 self.outlet.timestamp_difference, packet.timestamp_difference
             )
         if self.state == CLOSED:
-            # Lingering: the peer may not have heard the last acknowledgement.
+            # Lingering: the peer may not have heard the last acknowledgement, nor the next (RFC 9293 section
+            # 3.10.7.4 has the same rule for TIME-WAIT).
             if packet.type != ST_STATE:
+                self.linger(silence)
                 self.ack_needed = True
                 self.unsettle()
             return True
@@ -585,10 +588,16 @@ cdef class UtpConnection(TimerEntry):
         if self.receiving.finished:
             self.state = CLOSED
             self.timers.stop_all()
-            self.timers.at[LINGER] = self.shared.now + max(LINGER_TIME, 2 * self.sender.rtt.timeout)
+            self.linger(0)
         elif not self.reader_gone:
             return True
         return self.tell_end(CloseReason.FINISHED)
+
+    cdef void linger(self, double silence) noexcept:
+        """Have the peer's FIN acknowledged for some time yet; it was silent for so long, and may double that."""
+        self.timers.at[LINGER] = self.shared.now + max(
+            LINGER_TIME, 2 * self.sender.rtt.timeout, min(3 * silence, self.shared.config.peer_timeout)
+        )
 
     cdef bint tell_end(self, reason) except False:
         """Tell the program that the connection is over, once."""

@@ -35,7 +35,7 @@ cdef enum:
     LARGE_BLOCK = 16777216
 
 # glibc gives free memory back to the system beyond 128 KiB, and has it again page by page for the next
-# batch: a fifth of the speed of one stream. Who has once freed a block as large as this is left twice as much.
+# batch: a fifth of the speed of one stream. Who has once freed a block so large is left twice as much.
 # Nothing is ever written to it, so that it costs no memory.
 PyMem_RawFree(PyMem_RawMalloc(LARGE_BLOCK))
 

@@ -44,9 +44,10 @@ cdef struct Acknowledged:
     Py_ssize_t bytes
     bint advanced
     bint fin
-    # Round trip of the newest packet that was sent only once (Karn), or -1, as when what was sent again has
-    # closed a gap.
+    # Round trip of the newest packet, or -1 if that was sent more than once (Karn), or what was sent again has
+    # closed a gap; and when it left.
     double rtt
+    double newest_sent_at
     # Bytes a second at which the path delivered what was in flight with the newest packet, 0 if that isn't
     # known; whether there was not enough to send to find out; and what had been delivered when that packet
     # left, -1 if none has arrived.

@@ -77,6 +77,7 @@ cdef class SendBuffer:
         result.packets = result.bytes = 0
         result.advanced = result.fin = False
         result.rtt = result.delivered_before = -1
+        result.newest_sent_at = -INFINITY
         result.rate = result.delivered_before_at = result.send_time = 0
         result.rate_is_low = result.rate_may_be_high = False
         if in_order > self.outstanding():
@@ -146,8 +147,11 @@ cdef class SendBuffer:
             self.lost_count -= 1
         else:
             self.leave_network(packet)
+        if packet.sent_at >= result.newest_sent_at:
+            # If that is one sent again, it is what this answers: others may have waited for long.
+            result.newest_sent_at = packet.sent_at
+            result.rtt = rtt if packet.transmissions == 1 else -1
         if packet.transmissions == 1:
-            result.rtt = rtt
             if HEADER_SIZE + packet.size >= self.path.proof:
                 self.path.on_arrival(HEADER_SIZE + packet.size, packet.sent_at)
             if seq_before(seq_nr, self.highest_arrived):

@@ -291,7 +291,7 @@ def test_a_router_that_lies_does_no_more_than_slow_the_stream() -> None:
 
 
 def test_a_size_that_was_set_on_somebodys_word_is_sought_anew_ten_minutes_later() -> None:
-    flow, router = routed(Talker(), 1252)
+    flow, router = routed(Talker(), 1252, UtpConfig(send_buffer=1 << 20))
     router.lie = 600
     say(flow, STREAM)
     router.mtu = None
