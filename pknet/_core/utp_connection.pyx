@@ -525,6 +525,7 @@ cdef class UtpConnection(TimerEntry):
                 self.timers.at[GIVE_UP] = INFINITY
             elif self.timers.at[GIVE_UP] == INFINITY:
                 self.timers.at[GIVE_UP] = now + self.shared.config.peer_timeout
+                self.timers.at[IDLE] = INFINITY
             self.timers.at[KEEPALIVE] = self.next_keepalive()
             if self.timers.at[WINDOW] == INFINITY:
                 self.timers.at[WINDOW] = self.tuner.next_review()
@@ -562,7 +563,11 @@ cdef class UtpConnection(TimerEntry):
             else:
                 self.outlet.send_question()
                 if at[IDLE] == INFINITY:
-                    at[IDLE] = now + self.shared.config.idle_time / 2
+                    # A packet that was to go anyway may have put off the first question, by one interval.
+                    at[IDLE] = max(
+                        self.last_heard + self.shared.config.idle_time,
+                        now + self.shared.config.idle_time * (QUESTIONS - 1) / QUESTIONS / 2,
+                    )
         self.unsettle()
         return self.arrange_timers()
 

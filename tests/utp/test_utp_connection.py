@@ -530,6 +530,18 @@ def test_a_silent_peer_is_asked_whether_it_is_there_and_then_taken_for_gone(dial
     assert peer.endpoint.next_timeout() is None
 
 
+@pytest.mark.parametrize(("keepalive", "idle_timeout"), [(29, 120), (3, 20), (None, 10), (7, 5), (15, 60)])
+def test_a_peer_that_went_silent_is_given_up_when_the_settings_say(
+    keepalive: float | None, idle_timeout: float
+) -> None:
+    peer = Peer(UtpConfig(keepalive=keepalive, idle_timeout=idle_timeout))
+    peer.dial_and_prove()
+    peer.pass_time(idle_timeout - 0.01)
+    assert peer.take_events() == []
+    peer.pass_time(0.02)
+    assert [event.reason for event in peer.take_events()] == [CloseReason.TIMED_OUT]
+
+
 def test_a_peer_that_answers_when_it_is_asked_is_there() -> None:
     peer = Peer(UtpConfig(keepalive=None, idle_timeout=80))
     connection = peer.dial_and_prove()
