@@ -27,7 +27,7 @@ from pknet.network import (
 from pknet.utp import CloseReason
 from pknet_io.errors import system_words
 from pknet_io.interfaces import local_addresses
-from pknet_io.names import resolve_all
+from pknet_io.names import host_and_port, resolve_all
 from pknet_io.qlog import QlogDirectory
 from pknet_io.udp import UdpSocket
 
@@ -106,6 +106,11 @@ class NetworkOptions:
     stop_timeout: float = 10.0
     utp: UtpConfig | None = None
     qlog: str | os.PathLike[str] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise TypeError for a service that is no address, such as "host:port" in one string."""
+        if self.service is not None:
+            host_and_port(self.service)
 
 
 @dataclass(slots=True, eq=False)
@@ -223,6 +228,8 @@ class NetworkBase:
         `secret`: 16 bytes; a new one by default, which this node honours from now on. Raises PknetError while
         the network is not started.
         """
+        if isinstance(rendezvous, str):
+            raise TypeError(f"rendezvous nodes are given as a list of RendezvousInfo, not as {rendezvous!r}")
         ticket = Ticket(
             self.node_id,
             os.urandom(SECRET_SIZE) if secret is None else secret,

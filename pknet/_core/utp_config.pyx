@@ -63,14 +63,14 @@ cdef class UtpConfig:
         send_buffer=None,
         Py_ssize_t buffer_growth=256 << 20,
         str congestion_control not None="ledbat",
-        double ledbat_target=0.1,
+        ledbat_target=0.1,
         ledbat_gain=None,
-        double connect_timeout=20.0,
-        double half_open_timeout=35.0,
-        double initial_timeout=1.0,
-        double min_timeout=0.5,
-        double max_timeout=60.0,
-        double peer_timeout=30.0,
+        connect_timeout=20.0,
+        half_open_timeout=35.0,
+        initial_timeout=1.0,
+        min_timeout=0.5,
+        max_timeout=60.0,
+        peer_timeout=30.0,
         keepalive=29.0,
         idle_timeout=120.0,
         Py_ssize_t max_connections=65536,
@@ -80,7 +80,10 @@ cdef class UtpConfig:
         bint accept=True,
         bint nagle=False,
         open_log=None,
+        **unknown,
     ):
+        for name in unknown:
+            raise TypeError(f"UtpConfig() got an unexpected keyword argument {name!r}")
         for size in (max_datagram, max_datagram_ipv6):
             check_max_datagram(size)
         if receive_buffer is not None and not max_datagram <= receive_buffer <= MAX_BUFFER:
@@ -89,14 +92,21 @@ cdef class UtpConfig:
             raise ValueError(f"send_buffer must be positive, not {send_buffer}")
         if buffer_growth < 0:
             raise ValueError(f"buffer_growth must not be negative, not {buffer_growth}")
+        for name, time in (
+            ("ledbat_target", ledbat_target),
+            ("connect_timeout", connect_timeout),
+            ("half_open_timeout", half_open_timeout),
+            ("initial_timeout", initial_timeout),
+            ("min_timeout", min_timeout),
+            ("max_timeout", max_timeout),
+            ("peer_timeout", peer_timeout),
+        ):
+            check_time(name, time)
+        for name, time in (("keepalive", keepalive), ("idle_timeout", idle_timeout)):
+            if time is not None:
+                check_time(name, time)
         if not min_timeout <= initial_timeout <= max_timeout:
             raise ValueError("min_timeout <= initial_timeout <= max_timeout does not hold")
-        for time in (ledbat_target, connect_timeout, half_open_timeout, min_timeout, peer_timeout):
-            if not SHORTEST_TIME <= time < 1e9:
-                raise ValueError(f"times must be at least {SHORTEST_TIME} seconds, not {time}")
-        for name, time in (("keepalive", keepalive), ("idle_timeout", idle_timeout)):
-            if time is not None and not SHORTEST_TIME <= time < 1e9:
-                raise ValueError(f"{name} must be at least {SHORTEST_TIME} seconds or None, not {time}")
         if ledbat_gain is not None and not 0 < ledbat_gain <= 16:
             raise ValueError(f"ledbat_gain must be above 0 and at most 16 segments, not {ledbat_gain}")
         if congestion_control not in CONTROLLERS:
@@ -149,6 +159,15 @@ cdef class UtpConfig:
             ceiling = max_datagram
             check_max_datagram(ceiling)
         return PathMtu(ceiling, floor if self.path_mtu_discovery else ceiling)
+
+
+cdef bint check_time(str name, time) except False:
+    """Raise TypeError or ValueError if a setting is no time that a connection can wait for."""
+    if not isinstance(time, (int, float)):
+        raise TypeError(f"{name} must be a number of seconds, not {time!r}")
+    if not SHORTEST_TIME <= time < 1e9:
+        raise ValueError(f"{name} must be at least {SHORTEST_TIME} and below 1e9 seconds, not {time}")
+    return True
 
 
 cdef bint check_max_datagram(Py_ssize_t size) except False:

@@ -81,6 +81,8 @@ class Ticket:
 
         Raises TicketError for whatever else differs from what `encode` returned.
         """
+        if not isinstance(text, str):
+            raise TypeError(f"a ticket is parsed from text, not from {text!r}")
         if len(text) > MAX_TEXT_LENGTH:
             raise TicketError(f"a ticket has at most {MAX_TEXT_LENGTH} characters, this text has {len(text)}")
         text = "".join(text.split())

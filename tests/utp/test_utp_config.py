@@ -49,8 +49,19 @@ def test_an_endpoint_has_its_settings(accept: bool) -> None:
     ids=str,
 )
 def test_values_that_make_no_sense_are_refused(values: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match=next(iter(values)).removesuffix("_ipv6") + "|times|limits"):
+    with pytest.raises(ValueError, match=next(iter(values)).removesuffix("_ipv6") + "|limits"):
         UtpConfig(**values)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["ledbat_target", "connect_timeout", "peer_timeout", "keepalive"])
+def test_what_is_no_time_is_named(name: str) -> None:
+    with pytest.raises(TypeError, match=f"{name} must be a number of seconds, not 'x'"):
+        UtpConfig(**{name: "x"})  # type: ignore[arg-type]
+
+
+def test_a_setting_that_there_is_not_is_named() -> None:
+    with pytest.raises(TypeError, match=r"UtpConfig\(\) got an unexpected keyword argument 'colour'"):
+        UtpConfig(colour=1)  # type: ignore[call-arg]
 
 
 def test_settings_do_not_change() -> None:
