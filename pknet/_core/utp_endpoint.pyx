@@ -7,7 +7,7 @@ from libc.string cimport memcmp
 
 from pknet._core.transmit cimport Transmit, join_runs
 from pknet._core.utp_config cimport UtpConfig, check_log
-from pknet._core.utp_connection cimport CLOSED, SYN_SENT, UtpConnection
+from pknet._core.utp_connection cimport CLOSED, CONNECTED, SYN_SENT, UtpConnection
 from pknet._core.utp_log cimport hand_out
 from pknet._core.utp_metrics cimport change_log
 from pknet._core.utp_packet cimport (
@@ -18,6 +18,7 @@ from pknet._core.utp_shared cimport Shared
 
 from pknet._core.stun_address import source_of
 from pknet._core.utp_config import UtpConfig as Config
+from pknet._core.utp_events import CloseReason
 from pknet.errors import PknetError, StateError
 
 cdef enum:
@@ -204,6 +205,28 @@ cdef class UtpEndpoint:
         else:
             connection.unsettle()
 
+    def receive_unreachable(self, data, remote, local, double now):
+        """Take word that nobody has the port that a datagram was for (ICMP, port unreachable).
+
+        `data`: what the message quotes of the datagram, from its first byte. Such messages can be forged, so
+        they end only a dial, and only if they quote its SYN (RFC 1122 section 4.2.3.9, RFC 5927 section 4).
+        """
+        cdef Py_buffer view
+        cdef PacketHeader packet
+        cdef UtpConnection connection = None
+        self.shared.advance(now)
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            if read_packet(<const uint8_t*> view.buf, view.len, &packet) and packet.type == ST_SYN:
+                connection = <UtpConnection> self.connections_of.get(remote, {}).get(packet.connection_id)
+        finally:
+            PyBuffer_Release(&view)
+        if connection is None or connection.state != SYN_SENT or packet.seq_nr != connection.syn_seq_nr:
+            self.shared.counters.implausible += 1
+        else:
+            connection.end(CloseReason.REFUSED)
+            self.remove_finished()
+
     def handle_timeout(self, double now):
         """Do what is due at `now`."""
         cdef UtpConnection connection
@@ -357,8 +380,18 @@ cdef class UtpEndpoint:
         return self.reset(packet, remote, local)
 
     cdef bint reset(self, const PacketHeader* packet, remote, local) except False:
-        """Send a RESET, unless so many were sent this second that somebody may be using us to."""
+        """Send a RESET, unless so many were sent this second that somebody may be using us to.
+
+        None that the peer would take for that of a live connection: who forges a packet could have it ended.
+        """
         cdef HeaderFields header
+        cdef dict group = <dict> self.connections_of.get(remote)
+        cdef UtpConnection named = self.find_sender(group, packet.connection_id)
+        if named is None and group is not None:
+            named = <UtpConnection> group.get(packet.connection_id)
+        if named is not None and named.state == CONNECTED:
+            self.shared.counters.implausible += 1
+            return True
         if self.shared.now - self.resets_since >= 1:
             self.resets_since = self.shared.now
             self.resets = 0

@@ -500,3 +500,59 @@ def test_a_connection_over_which_nothing_was_sent_takes_less_than_2_kib() -> Non
         tracemalloc.stop()
     assert {connection.state for connection in far.connections} == {"CONNECTED"}
     assert (after - before) / (2 * 500) < 2048
+
+
+# What ICMP says.
+
+
+def refuse(peer: Peer, quoted: Packet | bytes, remote: object = REMOTE) -> None:
+    """Tell the endpoint that nobody has the port that a datagram of its was for."""
+    peer.endpoint.receive_unreachable(bytes(quoted), remote, None, peer.now)
+
+
+def test_a_dial_to_a_port_that_nobody_has_is_refused_at_once() -> None:
+    peer = Peer()
+    connection = peer.endpoint.connect(REMOTE, peer.now)
+    (syn,) = peer.take()
+    refuse(peer, syn)
+    (closed,) = peer.take_events()
+    assert (closed.connection, closed.reason) == (connection, CloseReason.REFUSED)
+    assert len(peer.endpoint) == 0
+    assert peer.endpoint.next_timeout() is None
+    assert peer.take() == []
+
+
+def test_a_word_of_a_port_that_quotes_no_syn_of_a_dial_is_not_believed() -> None:
+    peer = Peer()
+    connection = peer.endpoint.connect(REMOTE, peer.now)
+    (syn,) = peer.take()
+    fields = {"connection_id": syn.connection_id, "seq_nr": syn.seq_nr}
+    refuse(peer, Packet(SYN, **fields | {"seq_nr": (syn.seq_nr + 1) & 0xFFFF}))
+    refuse(peer, Packet(SYN, **fields | {"connection_id": (syn.connection_id + 1) & 0xFFFF}))
+    refuse(peer, Packet(STATE, **fields))
+    refuse(peer, syn, ("192.0.2.77", 1))
+    refuse(peer, bytes(syn)[:8])
+    refuse(peer, b"")
+    assert peer.endpoint.counters.implausible == 6
+    assert connection.state == "SYN_SENT"
+
+
+def test_a_word_of_a_port_does_not_end_a_connection_that_is_open() -> None:
+    peer = Peer()
+    connection = peer.endpoint.connect(REMOTE, peer.now)
+    syn = peer.await_dial(connection)
+    peer.state()
+    refuse(peer, syn)
+    assert connection.state == "CONNECTED"
+    assert peer.endpoint.counters.implausible == 1
+
+
+@pytest.mark.parametrize("accept", [True, False])
+@pytest.mark.parametrize("type", [SYN, STATE, DATA])
+def test_no_forged_packet_has_a_reset_sent_in_the_name_of_an_open_connection(type: int, accept: bool) -> None:
+    peer = Peer(UtpConfig(accept=accept))
+    peer.answer_dial()
+    for connection_id in (peer.send_id, peer.receive_id, (peer.send_id - 1) & 0xFFFF):
+        peer.give(type, connection_id=connection_id)
+    theirs = {peer.send_id, peer.receive_id}
+    assert not [packet for packet in peer.take() if packet.type == RESET and packet.connection_id in theirs]
