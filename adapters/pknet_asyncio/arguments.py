@@ -14,7 +14,7 @@ from pknet_io.names import of_family, resolve
 if TYPE_CHECKING:
     from pknet_io.addresses import Address
 
-__all__ = ["TlsArguments", "check_address", "check_bound", "check_config", "look_up", "look_up_all"]
+__all__ = ["TlsArguments", "check_address", "check_config", "look_up", "look_up_all"]
 
 
 class TlsArguments(NamedTuple):
@@ -45,17 +45,6 @@ def check_config(config: object) -> None:
     """Raise TypeError if this is neither a UtpConfig nor None."""
     if not isinstance(config, UtpConfig | None):
         raise TypeError(f"config: a UtpConfig is needed, not {type(config).__name__!r}")
-
-
-def check_bound(sock: socket.socket) -> None:
-    """Raise ValueError if a server's socket has no port that anybody could dial."""
-    try:
-        port = sock.getsockname()[1]
-    except OSError:
-        # So it is on Windows.
-        port = 0
-    if sock.type == socket.SOCK_DGRAM and not port:
-        raise ValueError("the socket of a server has to be bound")
 
 
 async def look_up(host: str, port: int, own: Address | None) -> list[Address]:

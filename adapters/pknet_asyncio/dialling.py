@@ -40,6 +40,7 @@ class Dialler:
         self._endpoint = UtpEndpoint(os.urandom, config)
         self._endpoint.accepting = False
         self._driver = Driver(self._endpoint, udp_socket, dispatch)
+        self._dialling = 0
 
     @property
     def is_closed(self) -> bool:
@@ -53,7 +54,16 @@ class Dialler:
 
     async def dial(self, remote: Address) -> StreamTransport:
         """Open a connection; return its transport, which has no protocol yet."""
-        return await dial(self._driver, self._endpoint, remote, lambda _: self._driver.drain_soon())
+        driver = self._driver
+        self._dialling += 1
+        # libuv stops watching a socket that has an error, and is never told why.
+        driver.socket.hear_unreachable(isinstance(driver.loop, asyncio.SelectorEventLoop))
+        try:
+            return await dial(driver, self._endpoint, remote, lambda _: driver.drain_soon())
+        finally:
+            self._dialling -= 1
+            if not self._dialling and not driver.is_closed:
+                driver.socket.hear_unreachable(False)
 
     def release(self) -> None:
         """Close the socket as soon as no connection is left; what is dialled until then may use it."""

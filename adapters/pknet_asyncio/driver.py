@@ -15,6 +15,7 @@ from pknet_asyncio.readiness import SelectThread, readiness_of
 from pknet_io.outbox import Outbox
 from pknet_io.segments import segment_receiver
 from pknet_io.too_big import too_big_reporter
+from pknet_io.unreachable import unreachable_reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -53,6 +54,7 @@ class Driver:
         self._on_event = on_event
         self._receive_segments = segment_receiver(machine)
         self._report_too_big = too_big_reporter(machine)
+        self._report_unreachable = unreachable_reporter(machine)
         self._sockets: dict[UdpSocket, Outbox] = {}
         self._readiness = readiness_of(self.loop, socket.fileno())
         self._timer: asyncio.TimerHandle | None = None
@@ -108,6 +110,7 @@ class Driver:
                 self._drain_is_due = False
                 self._send(self.machine.transmits())
                 changed = self._report_too_big(self._sockets, self.now)
+                changed |= self._report_unreachable(self._sockets, self.now)
                 events = self.machine.events()
                 for event in events:
                     self._tell(event)

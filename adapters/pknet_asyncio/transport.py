@@ -170,7 +170,7 @@ class StreamTransport(_FlowControlMixin):
         self._is_lost = self._closing = True
         self.driver.transports.discard(self)
         if not self.opened.done():
-            error = connection_error(event.reason, event.undelivered)
+            error = connection_error(event.reason, event.undelivered, remote=self.stream.remote)
             self.opened.set_exception(error or ConnectionAbortedError("the connection was closed"))
         self.lost.set_result(None)
         self._on_lost(self)

@@ -6,7 +6,7 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, overload
 
-from pknet_asyncio.arguments import TlsArguments, check_address, check_bound, check_config, look_up_all
+from pknet_asyncio.arguments import TlsArguments, check_address, check_config, look_up_all
 from pknet_asyncio.dialling import Dialler, dial_shared, open_connection
 from pknet_asyncio.server import UtpServer
 from pknet_asyncio.tls import TlsProtocol
@@ -75,8 +75,9 @@ async def create_utp_connection(
     `local_addr`: what to bind to; by default the dials of a loop that are given the same `config` object, or
     none, share a free port. `sock`: a UDP socket to use instead, that belongs to the connection from then on.
     `ssl` and what follows are as there, for TLS over uTP. Raises TimeoutError if nobody answers,
-    ConnectionRefusedError if the connection is refused, OSError if the name can't be resolved or the address
-    can't be bound, ValueError if the port is 0, and what the TLS handshake raises.
+    ConnectionRefusedError if the connection is refused or the host says that nobody has the port, OSError if
+    the name can't be resolved or the address can't be bound, ValueError if the port is 0, and what the TLS
+    handshake raises.
     """
     if sock is not None and local_addr is not None:
         raise ValueError("sock and local_addr exclude each other")
@@ -112,7 +113,7 @@ async def create_utp_server(
 
     `host`: every IPv4 interface by default. `sock`: a bound UDP socket to use instead of (host, port); the
     server owns it from then on. `ssl` and what follows are as there, for TLS over uTP. Raises OSError if the
-    address can't be bound.
+    address can't be bound, ValueError if `sock` is not.
     """
     if isinstance(ssl, bool):
         raise TypeError("a server needs an SSLContext of its own")
@@ -131,8 +132,7 @@ async def create_utp_server(
         )
 
     if sock is not None:
-        check_bound(sock)
-        udp_socket = UdpSocket(sock)
+        udp_socket = UdpSocket.of_server(sock)
     else:
         check_address(host or "", port)
         addresses = await look_up_all(host or "0.0.0.0", port)

@@ -43,6 +43,7 @@ class Connection(Served):
         self._is_finished = False
         self._is_deaf = False
         self._is_ending = False
+        self._is_told = False
         self._ended: ConnectionClosed | None = None
 
     @property
@@ -95,7 +96,8 @@ class Connection(Served):
     def recv(self, size: int) -> bytes | None:
         """Return at most `size` bytes, b"" at the end of the stream, None if there is nothing yet.
 
-        Raises OSError for what ended the stream otherwise.
+        Raises OSError for what ended the stream otherwise, unless `recv` or `send` has done so before: that
+        is told once, as by TCP, and then there is b"".
         """
         if not self._may_read():
             return None
@@ -120,7 +122,7 @@ class Connection(Served):
         if self._is_finished:
             raise BrokenPipeError(errno.EPIPE, "the stream was shut down by this side")
         if self.is_over:
-            raise self.error() or BrokenPipeError(errno.EPIPE, "the stream is over")
+            raise self._loss() or BrokenPipeError(errno.EPIPE, "the stream is over")
         try:
             taken = self.stream.send(data, self.driver.now)
         except StateError:
@@ -158,7 +160,8 @@ class Connection(Served):
         if self._ended is None:
             return None
         at_eof = self._eof_came or self.stream.at_eof
-        return connection_error(self._ended.reason, self._ended.undelivered, at_eof=at_eof)
+        remote = None if self._is_open else self.stream.remote
+        return connection_error(self._ended.reason, self._ended.undelivered, at_eof=at_eof, remote=remote)
 
     # It need not be held.
 
@@ -185,7 +188,7 @@ class Connection(Served):
             if not self.driver.wait(self.changed, lambda: self._is_open or self.is_over, timeout):
                 raise TimeoutError("timed out")
             if self.is_over and not self._is_open:
-                raise self.error() or ConnectionAbortedError("the connection was closed")
+                raise self.error() or _aborted("the connection was closed")
 
     def wait_closed(self, timeout: float | None) -> None:
         """Wait until the stream is over; raise what ended it before all that was sent was delivered."""
@@ -200,9 +203,16 @@ class Connection(Served):
         self.check_open()
         if not self.is_readable():
             return False
-        if not self.stream.readable and not self.stream.at_eof and not self._is_deaf:
-            raise self.error() or ConnectionAbortedError("the stream was aborted")
+        if not (self.stream.readable or self.stream.at_eof or self._is_deaf or self._is_told):
+            raise self._loss() or _aborted("the stream was aborted")
         return True
+
+    def _loss(self) -> OSError | None:
+        """Return what `error` does, once; from then on `recv` finds the end of the stream."""
+        if self._is_told:
+            return None
+        self._is_told = True
+        return self.error()
 
     def _have_read(self) -> None:
         self.driver.drain()
@@ -216,6 +226,10 @@ class Connection(Served):
                 verb(self.driver.now)
                 self.driver.drain()
             self.tell()
+
+
+def _aborted(message: str) -> ConnectionAbortedError:
+    return ConnectionAbortedError(errno.ECONNABORTED, message)
 
 
 def dispatch(event: UtpEvent) -> None:

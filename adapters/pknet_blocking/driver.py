@@ -21,6 +21,7 @@ from pknet_blocking.guests import Guests
 from pknet_io.outbox import Outbox
 from pknet_io.segments import segment_receiver
 from pknet_io.too_big import too_big_reporter
+from pknet_io.unreachable import unreachable_reporter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -57,6 +58,7 @@ class Driver:
         self._on_event = on_event
         self._receive_segments = segment_receiver(machine)
         self._report_too_big = too_big_reporter(machine)
+        self._report_unreachable = unreachable_reporter(machine)
         self._selector = selectors.DefaultSelector()
         self._wake_receiver, self._wake_sender = sockets.socketpair()
         self._wake_receiver.setblocking(False)
@@ -240,6 +242,7 @@ class Driver:
                 self._drain_again = False
                 self._send(self.machine.transmits())
                 changed = self._report_too_big(self._sockets, self.now)
+                changed |= self._report_unreachable(self._sockets, self.now)
                 events = self.machine.events()
                 for event in events:
                     self._tell(event)

@@ -20,6 +20,7 @@ __all__ = [
     "LINUX",
     "MAX_RUN_BYTES",
     "MAX_RUN_SEGMENTS",
+    "MSG_ERRQUEUE",
     "PENDING_ICMP_ERRORS",
     "SEND_BUFFER_FULL",
     "SOL_UDP",
@@ -39,6 +40,7 @@ SOL_UDP = 17  # <linux/udp.h>, and IPPROTO_UDP everywhere
 UDP_SEGMENT: int | None = 103 if LINUX else None  # <linux/udp.h>
 UDP_GRO: int | None = 104 if LINUX else None  # <linux/udp.h>
 SO_RXQ_OVFL: int | None = 40 if LINUX else None  # <asm-generic/socket.h>
+MSG_ERRQUEUE = 0x2000  # <linux/socket.h>, for what a Family's `receive_errors` asks for
 
 # What one UDP_SEGMENT call may carry: the kernel's UDP_MAX_SEGMENTS (newer ones allow 128, every one 64), and
 # the payload of the largest IPv4 datagram.
@@ -68,6 +70,8 @@ class Family(NamedTuple):
     # The MTU of a connected socket's route, and how much of it are IP and UDP headers.
     mtu: int | None
     header_bytes: int
+    # The option, and the control message, of what ICMP says of a datagram that was sent.
+    receive_errors: int | None
 
 
 # On Linux "on" is PMTUDISC_PROBE, not PMTUDISC_DO: it sets DF and ignores the kernel's own path MTU, which a
@@ -104,6 +108,7 @@ IPV4 = Family(
     dont_fragment_values=_PMTUDISC if LINUX else _OFF_ON,
     mtu=14 if LINUX else None,  # IP_MTU of <linux/in.h>
     header_bytes=28,
+    receive_errors=11 if LINUX else None,  # IP_RECVERR of <linux/in.h>
 )
 
 # RFC 3542 gives IPv6 the same names, and control messages both ways, everywhere.
@@ -124,6 +129,7 @@ IPV6 = Family(
     dont_fragment_values=_PMTUDISC if LINUX else _OFF_ON,
     mtu=24 if LINUX else None,  # IPV6_MTU of <linux/in6.h>
     header_bytes=48,
+    receive_errors=25 if LINUX else None,  # IPV6_RECVERR of <linux/in6.h>
 )
 
 

@@ -11,6 +11,7 @@ from pknet_io.local import LocalAddress, LocalAddresses
 from pknet_io.receiver import Received, Receiver
 from pknet_io.sender import Sender
 from pknet_io.stats import UdpStats
+from pknet_io.unreachable import ErrorQueue, Unreachable
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -47,6 +48,7 @@ class UdpSocket:
         local_addresses = LocalAddresses(self.local, family)
         self._receiver = Receiver(sock, family, local_addresses, self.stats, wildcard=wildcard)
         self._sender = Sender(sock, family, local_addresses, self.stats)
+        self._errors = ErrorQueue(sock, family)
 
     @classmethod
     def bind(
@@ -75,12 +77,27 @@ class UdpSocket:
             sock.close()
             raise
 
+    @classmethod
+    def of_server(cls, sock: socket.socket) -> Self:
+        """Take a socket of the program's that is to be dialled. Raises ValueError if it is not bound."""
+        try:
+            is_bound = sock.getsockname()[1] != 0
+        except OSError:
+            # So Windows says that it is not.
+            is_bound = False
+        if sock.type == socket.SOCK_DGRAM and not is_bound:
+            raise ValueError("the socket of a server has to be bound")
+        return cls(sock)
+
     def receive(self) -> Received | None:
         """Take the next datagram, or run of them, from the kernel; return None if there is none yet.
 
         Errors that ICMP messages left on the socket are counted and passed over. Raises OSError once closed.
         """
-        return self._receiver.receive()
+        received = self._receiver.receive()
+        if received is None and self._errors.is_on:
+            self._errors.read()
+        return received
 
     def send(self, transmit: Transmit) -> bool:
         """Send a datagram, or a run of them; return False if the kernel's send buffer is full.
@@ -106,6 +123,20 @@ class UdpSocket:
         They are longer than the MTU of the route to their destination, and are counted in `stats` too.
         """
         return self._sender.take_too_big() if self._sender.too_big else []
+
+    def hear_unreachable(self, wanted: bool) -> None:
+        """Begin, or stop, to take note of ports that nobody has, where the system tells (Linux).
+
+        For a socket that dials: what it hears of one remote may cost it a datagram to another.
+        """
+        self._errors.turn(wanted)
+
+    def take_unreachable(self) -> list[Unreachable]:
+        """Return the datagrams that came to ports that nobody has, since this was last called."""
+        taken = self._errors.unreachable
+        if taken:
+            self._errors.unreachable = []
+        return taken
 
     def fileno(self) -> int:
         """Return the file descriptor, -1 once closed."""
