@@ -7,6 +7,8 @@ import os
 import socket
 from typing import TYPE_CHECKING, Any
 
+from pknet_io.options import set_for_stream
+
 if TYPE_CHECKING:
     from pknet_io import UdpSocket
     from pknet_io.addresses import Address
@@ -60,11 +62,7 @@ class SocketView:
 
     def setsockopt(self, *args: Any) -> None:
         """Set an option of the socket, as socket.setsockopt does; one that only TCP has is passed over."""
-        # TCP_NODELAY and SO_KEEPALIVE are set on whatever comes, and what they ask for is uTP's own doing:
-        # UtpConfig.nagle and UtpConfig.keepalive.
-        level, option, *_ = args
-        if level != socket.IPPROTO_TCP and (level, option) != (socket.SOL_SOCKET, socket.SO_KEEPALIVE):
-            self._sock.setsockopt(*args)
+        set_for_stream(self._sock, *args)
 
     def __repr__(self) -> str:
         return f"<SocketView of {self._sock!r}>"

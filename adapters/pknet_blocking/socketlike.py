@@ -10,12 +10,14 @@ import time
 import warnings
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
+from pknet_io.options import set_for_stream
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pknet_blocking.served import Served
 
-__all__ = ["SocketLike"]
+__all__ = ["SocketLike", "check_timeout"]
 
 
 class SocketLike:
@@ -40,12 +42,16 @@ class SocketLike:
 
     def settimeout(self, timeout: float | None) -> None:
         """Set how many seconds a method may wait; None for as long as it takes, 0 for not at all."""
-        if timeout is not None and timeout < 0:
-            raise ValueError("Timeout value out of range")
+        check_timeout(timeout)
         self._timeout = timeout
 
     def gettimeout(self) -> float | None:
         """Return what `settimeout` set."""
+        return self._timeout
+
+    @property
+    def timeout(self) -> float | None:
+        """What `settimeout` set."""
         return self._timeout
 
     def setblocking(self, flag: bool) -> None:
@@ -60,6 +66,19 @@ class SocketLike:
         """Return the (host, port) that the UDP socket is bound to."""
         self._check_open()
         return self._served.driver.address
+
+    def setsockopt(self, *args: Any) -> None:
+        """Set an option of the UDP socket, as socket.setsockopt does; one that only TCP has is passed over.
+
+        The socket may have other streams beside this one: what is set holds for them too.
+        """
+        self._check_open()
+        set_for_stream(self._served.driver.socket.sock, *args)
+
+    def getsockopt(self, *args: Any) -> Any:
+        """Return an option of the UDP socket, as socket.getsockopt does."""
+        self._check_open()
+        return self._served.driver.socket.sock.getsockopt(*args)
 
     def fileno(self) -> int:
         """Return a file descriptor to select on, and for nothing else; -1 once closed.
@@ -114,3 +133,9 @@ class SocketLike:
         left = None if deadline is None else max(deadline - time.monotonic(), 0)
         if not self._served.driver.wait(self._served.changed, is_ready, left):
             raise TimeoutError("timed out")
+
+
+def check_timeout(timeout: float | None) -> None:
+    """Raise ValueError if nobody can wait for so many seconds."""
+    if timeout is not None and timeout < 0:
+        raise ValueError("Timeout value out of range")

@@ -12,6 +12,8 @@ from pknet_blocking.files import open_file
 from pknet_blocking.socketlike import SocketLike
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pknet.machine import ByteStream
     from pknet.network import NodeId
     from pknet.utp import UtpStats
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     Buffer = bytes | bytearray | memoryview
 
 __all__ = ["Stream"]
+
+# Bytes of a file that `sendfile` reads at a time.
+FILE_PART = 1 << 18
 
 
 class Stream(SocketLike):
@@ -106,6 +111,46 @@ class Stream(SocketLike):
             rest = rest[self._send(rest, deadline) :]
             if not rest:
                 break
+
+    def recvfrom(self, bufsize: int, flags: int = 0) -> tuple[bytes, None]:
+        """Return what `recv` does, and None for the address, as a TCP socket on Linux does."""
+        return self.recv(bufsize, flags), None
+
+    def sendmsg(
+        self, buffers: Iterable[Buffer], ancdata: Iterable[Any] = (), flags: int = 0, address: None = None
+    ) -> int:
+        """Send as much of the buffers, in turn, as there is room for; return how many bytes that were.
+
+        There can be no ancillary data and no address.
+        """
+        if list(ancdata) or address is not None:
+            raise ValueError("a stream takes no ancillary data, and has one peer")
+        return self.send(b"".join(buffers), flags)
+
+    def sendfile(self, file: IO[bytes], offset: int = 0, count: int | None = None) -> int:
+        """Send a file from `offset` on, to its end or `count` bytes of it; return how many bytes that were.
+
+        The file is then positioned after what was sent, as with socket.sendfile.
+        """
+        if count is not None and count <= 0:
+            raise ValueError(f"count must be a positive integer (got {count!r})")
+        if offset:
+            file.seek(offset)
+        sent = 0
+        try:
+            while count is None or sent < count:
+                data = file.read(FILE_PART if count is None else min(FILE_PART, count - sent))
+                if not data:
+                    break
+                rest = memoryview(data)
+                while rest:
+                    taken = self.send(rest)
+                    sent += taken
+                    rest = rest[taken:]
+        finally:
+            if sent and hasattr(file, "seek"):
+                file.seek(offset + sent)
+        return sent
 
     def makefile(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import socket as sockets
 import weakref
 from collections import deque
 from functools import partial
@@ -14,9 +15,9 @@ from pknet_blocking.connection import Connection, dispatch
 from pknet_blocking.driver import Driver
 from pknet_blocking.race import first_to_open
 from pknet_blocking.served import Served
-from pknet_blocking.socketlike import SocketLike
+from pknet_blocking.socketlike import SocketLike, check_timeout
 from pknet_blocking.stream import Stream
-from pknet_io.names import ATTEMPT_DELAY, any_address_like, of_family, resolve
+from pknet_io.names import ATTEMPT_DELAY, any_address_like, host_and_port, of_family, resolve
 from pknet_io.udp import UdpSocket
 
 if TYPE_CHECKING:
@@ -28,24 +29,43 @@ if TYPE_CHECKING:
 
 __all__ = ["UtpListener", "create_connection", "create_server"]
 
+DEFAULT_BACKLOG = 128
+# So many dials that are over may each keep a thread and a socket, to acknowledge the peer's end again.
+MAX_LINGERING = 16
+
+# What http.client and others hand on when they were given no timeout.
+_DEFAULT_TIMEOUT: object = getattr(sockets, "_GLOBAL_DEFAULT_TIMEOUT", None) or object()
+
 
 def create_connection(
     address: tuple[str, int],
     timeout: float | None = None,
-    *,
     source_address: tuple[str, int] | None = None,
+    *,
     config: UtpConfig | None = None,
 ) -> Stream:
     """Open a uTP connection to (host, port) and return it, as socket.create_connection does for TCP.
 
     All addresses of the host are tried, the next a quarter of a second after the one before (RFC 8305).
     `timeout` (seconds) bounds the dialling and then every method of the stream. Raises TimeoutError if nobody
-    answers, ConnectionRefusedError if the connection is refused, OSError if the name can't be resolved or
-    bound.
+    answers, ConnectionRefusedError if the connection is refused or the host says that nobody has the port,
+    OSError if the name can't be resolved or bound.
     """
-    remotes = of_family(address[0], resolve(*address), source_address)
-    dials = [partial(_dial, remote, source_address, config) for remote in remotes]
-    stream = Stream(first_to_open(dials, ATTEMPT_DELAY, timeout))
+    if timeout is _DEFAULT_TIMEOUT:
+        timeout = sockets.getdefaulttimeout()
+    check_timeout(timeout)
+    host, port = host_and_port(address)
+    own = None
+    if source_address is not None:
+        own = host_and_port(source_address)
+        own = (own[0] or "0.0.0.0"), own[1]
+    remotes = of_family(host, resolve(host, port), own)
+    dials = [partial(_dial, remote, own, config) for remote in remotes]
+    connection = first_to_open(dials, ATTEMPT_DELAY, timeout)
+    with connection.driver.lock:
+        if not connection.driver.is_closed:
+            connection.driver.socket.hear_unreachable(False)
+    stream = Stream(connection)
     stream.settimeout(timeout)
     return stream
 
@@ -55,15 +75,20 @@ def create_server(
     *,
     sock: socket.socket | None = None,
     config: UtpConfig | None = None,
-    backlog: int = 128,
+    backlog: int = DEFAULT_BACKLOG,
 ) -> UtpListener:
     """Bind to (host, port) and return a listener, as socket.create_server does for TCP.
 
-    `sock`: a bound UDP socket to use instead; the listener owns it from then on. `backlog`: how many
-    connections may wait for `accept`, at least one; others are not answered until there is room, and try
-    again. Raises OSError if the address can't be bound.
+    An empty host stands for every IPv4 interface. `sock`: a bound UDP socket to use instead; the listener
+    owns it from then on. `backlog`: how many connections may wait for `accept`, at least one; others are not
+    answered until there is room, and try again. Raises OSError if the address can't be bound, ValueError if
+    `sock` is not.
     """
-    udp_socket = UdpSocket.bind(*resolve(*address)[0]) if sock is None else UdpSocket(sock)
+    if sock is None:
+        host, port = host_and_port(address)
+        udp_socket = UdpSocket.bind(*resolve(host or "0.0.0.0", port)[0])
+    else:
+        udp_socket = UdpSocket.of_server(sock)
     return UtpListener(Acceptor(udp_socket, config, backlog))
 
 
@@ -89,6 +114,11 @@ class UtpListener(SocketLike):
         """The connections that are open now, accepted or waiting."""
         with self._acceptor.changed:
             return self._acceptor.streams
+
+    def listen(self, backlog: int = DEFAULT_BACKLOG) -> None:
+        """Set how many connections may wait for `accept`; it listens already."""
+        with self._acceptor.changed:
+            self._acceptor.set_backlog(backlog)
 
     def accept(self) -> tuple[Stream, Any]:
         """Wait for a connection and return it with its peer's (host, port)."""
@@ -119,9 +149,8 @@ class Acceptor(Served):
     def __init__(self, udp_socket: UdpSocket, config: UtpConfig | None, backlog: int) -> None:
         self._endpoint = UtpEndpoint(os.urandom, config)
         super().__init__(Driver(self._endpoint, udp_socket, self._on_event))
-        # As the kernel has it for TCP: none at all would be of no use.
-        self._endpoint.places = self._backlog = max(backlog, 1)
         self._waiting: deque[Stream] = deque()
+        self.set_backlog(backlog)
         self._streams: dict[Connection, weakref.ref[Stream]] = {}
         _deliver_before_exit(self.driver, self._endpoint)
         self.driver.start()
@@ -144,14 +173,20 @@ class Acceptor(Served):
         """Return False: there is nothing to send."""
         return False
 
+    def set_backlog(self, backlog: int) -> None:
+        """Set how many may wait. Raises OSError once closed."""
+        self._check_open()
+        # As the kernel has it for TCP: none at all would be of no use.
+        self._backlog = max(backlog, 1)
+        self._endpoint.places = max(self._backlog - len(self._waiting), 0)
+
     def accept(self) -> Stream | None:
         """Return a connection, None if none waits. Raises OSError once closed."""
-        if self.is_closed:
-            raise OSError(errno.EBADF, "the listener is closed")
+        self._check_open()
         if not self._waiting:
             return None
         stream = self._waiting.popleft()
-        self._endpoint.places = self._backlog - len(self._waiting)
+        self._endpoint.places = max(self._backlog - len(self._waiting), 0)
         self.show()
         return stream
 
@@ -163,6 +198,10 @@ class Acceptor(Served):
             self._waiting.popleft().abort()
         self.tell()
         self._close_if_over()
+
+    def _check_open(self) -> None:
+        if self.is_closed:
+            raise OSError(errno.EBADF, "the listener is closed")
 
     def _on_event(self, event: UtpEvent) -> None:
         if isinstance(event, ConnectionAccepted):
@@ -191,6 +230,7 @@ def _dial(
 ) -> Connection:
     """Begin to open a connection that has a socket and a driver of its own."""
     udp_socket = UdpSocket.bind(*(source_address or any_address_like(remote)))
+    udp_socket.hear_unreachable(True)
     endpoint = UtpEndpoint(os.urandom, config)
     endpoint.accepting = False
     driver = Driver(endpoint, udp_socket, dispatch)
@@ -198,13 +238,31 @@ def _dial(
         connection = Connection(
             driver,
             endpoint.connect(remote, driver.now),
-            lambda _: driver.close_when(lambda: not len(endpoint)),
+            lambda _: _linger(driver, endpoint),
         )
         connection.on_change = on_change
         _deliver_before_exit(driver, endpoint)
         driver.drain()
     driver.start()
     return connection
+
+
+_lingering: deque[Callable[[], None]] = deque()
+
+
+def _linger(driver: Driver, endpoint: UtpEndpoint) -> None:
+    """Keep a dial's driver for as long as its peer may have something to hear, but not too many of them."""
+    driver.close_when(lambda: not len(endpoint))
+
+    def let_go() -> None:
+        for connection in endpoint.connections:
+            connection.abort(driver.now)
+        driver.close()
+
+    # Each is closed by its own thread: this one holds the lock of its driver.
+    _lingering.append(partial(driver.call_soon, let_go))
+    while len(_lingering) > MAX_LINGERING:
+        _lingering.popleft()()
 
 
 def _deliver_before_exit(driver: Driver, endpoint: UtpEndpoint) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     Address = tuple[str, int]
 
-__all__ = ["ATTEMPT_DELAY", "any_address_like", "of_family", "resolve", "resolve_all"]
+__all__ = ["ATTEMPT_DELAY", "any_address_like", "host_and_port", "of_family", "resolve", "resolve_all"]
 
 # Seconds from the dial of one address to that of the next (RFC 8305 section 8, Connection Attempt Delay).
 ATTEMPT_DELAY = 0.25
@@ -20,12 +21,27 @@ ATTEMPT_DELAY = 0.25
 MAX_ADDRESSES = 16
 
 
-def resolve(host: str, port: int) -> list[Address]:
+def host_and_port(address: Any) -> Address:
+    """Return the (host, port) of an address as programs give it to sockets.
+
+    Those of IPv6 may have a flow label, which is passed over, and a scope. Raises TypeError for what is no
+    address.
+    """
+    if not isinstance(address, tuple | list) or not 2 <= len(address) <= 4 or not isinstance(address[0], str):
+        raise TypeError(f"an address is (host, port), not {address!r}")
+    host, port, *rest = address
+    scoped = len(rest) == 2 and rest[1] and "%" not in host
+    return (f"{host}%{rest[1]}" if scoped else host), _port_number(port)
+
+
+def resolve(host: str, port: int | str) -> list[Address]:
     """Look up a host and return its addresses as (host, port), the system's first choice first.
 
-    Blocks while the system asks its name servers. Raises OSError (socket.gaierror) if there is none,
+    `port`: a number, as text too, or the name of a service. Blocks while the system asks its name servers.
+    Raises OSError (socket.gaierror) if there is none,
     OverflowError if there can't be such a port.
     """
+    port = _port_number(port)
     if not 0 <= port <= 65535:
         raise OverflowError(f"port must be 0-65535, not {port}")
     found: list[Address] = []
@@ -62,8 +78,10 @@ def resolve_all(addresses: Iterable[Address]) -> tuple[tuple[Address, ...], list
 def of_family(host: str, addresses: list[Address], own: Address | None) -> list[Address]:
     """Return those of a host's addresses that a socket bound to `own` can send to; all if that is None.
 
-    Raises OSError if there is none.
+    Raises OSError if there is none, or if the port is 0, which nobody has.
     """
+    if any(not port for _, port in addresses):
+        raise OSError(errno.EADDRNOTAVAIL, f"nobody can have port 0 of {host}")
     found = [address for address in addresses if own is None or (":" in address[0]) == (":" in own[0])]
     if not found:
         raise OSError(f"{host} has no address of the family of {own and own[0]}")
@@ -73,3 +91,11 @@ def of_family(host: str, addresses: list[Address], own: Address | None) -> list[
 def any_address_like(address: Address) -> Address:
     """Return what to bind a socket to that is to send to an address of this family."""
     return ("::" if ":" in address[0] else "0.0.0.0"), 0
+
+
+def _port_number(port: int | str) -> int:
+    if not isinstance(port, int | str):
+        raise TypeError(f"a port is a number, not {port!r}")
+    if isinstance(port, int):
+        return port
+    return int(port) if port.isdecimal() else socket.getservbyname(port)

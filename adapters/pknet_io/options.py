@@ -3,10 +3,19 @@
 from __future__ import annotations
 
 import socket
+from typing import Any
 
 from pknet_io import constants
 
-__all__ = ["get", "read_buffer", "request_buffer", "segments_runs", "turn_on", "use_ipv6_only"]
+__all__ = [
+    "get",
+    "read_buffer",
+    "request_buffer",
+    "segments_runs",
+    "set_for_stream",
+    "turn_on",
+    "use_ipv6_only",
+]
 
 
 def turn_on(sock: socket.socket, level: int, option: int | None) -> bool:
@@ -67,3 +76,14 @@ def read_buffer(sock: socket.socket, option: int) -> int:
     size = sock.getsockopt(socket.SOL_SOCKET, option)
     # Linux doubles what was asked for, to make room for its own bookkeeping, and tells the doubled number.
     return size // 2 if constants.LINUX else size
+
+
+def set_for_stream(sock: socket.socket, *args: Any) -> None:
+    """Set an option on the UDP socket of a stream, as socket.setsockopt does; pass over one of TCP alone.
+
+    TCP_NODELAY and SO_KEEPALIVE are set on whatever comes, and what they ask for is uTP's own doing:
+    UtpConfig.nagle and UtpConfig.keepalive.
+    """
+    level, option, *_ = args
+    if level != socket.IPPROTO_TCP and (level, option) != (socket.SOL_SOCKET, socket.SO_KEEPALIVE):
+        sock.setsockopt(*args)

@@ -122,3 +122,22 @@ def test_an_answer_that_is_late_is_a_timeout(connection: HTTPConnection) -> None
     connection.send(b"x")
     with connection.getresponse() as response:
         assert response.read().decode() == hashlib.sha256(b"x").hexdigest()
+
+
+def test_http_client_may_dial_by_itself() -> None:
+    with pknet_blocking.create_server(LOOPBACK) as listener:
+        client = HTTPConnection(*listener.address)
+        client._create_connection = pknet_blocking.create_connection  # type: ignore[attr-defined]
+
+        def serve() -> None:
+            stream, address = listener.accept()
+            with stream:
+                Handler(stream, address, None)  # type: ignore[arg-type]
+
+        serving = threading.Thread(target=serve)
+        serving.start()
+        client.request("GET", "/page")
+        with client.getresponse() as response:
+            assert response.read() == PAGE
+        client.close()
+        serving.join()

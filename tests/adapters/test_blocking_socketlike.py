@@ -6,14 +6,19 @@ import errno
 import io
 import select
 import socket
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import pknet_blocking
+from pknet_blocking.utp import MAX_LINGERING
 from tests.adapters.ends import KINDS, LISTENERS, LOOPBACK, Ends, ends_of, in_thread
+from tests.adapters.harness import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -226,3 +231,117 @@ def test_the_family_is_that_of_the_addresses() -> None:
     with listen(("::1", 0)) as listener, connect(listener.address) as stream:
         assert listener.family == stream.family == socket.AF_INET6
         stream.abort()
+
+
+def test_a_reset_is_told_once_and_then_the_stream_is_at_its_end() -> None:
+    with ends_of("plain") as (ours, theirs):
+        theirs.abort()
+        with pytest.raises(ConnectionResetError) as caught:
+            ours.recv(10)
+        assert caught.value.errno == errno.ECONNRESET
+        assert ours.recv(10) == b""
+        assert ours.recv_into(bytearray(10)) == 0
+        with pytest.raises(BrokenPipeError) as broken:
+            ours.send(b"x")
+        assert broken.value.errno == errno.EPIPE
+        # Who asks how it went is told each time.
+        for _ in range(2):
+            with pytest.raises(ConnectionResetError):
+                ours.wait_closed(5)
+
+
+def test_a_reset_may_be_told_to_who_sends() -> None:
+    with ends_of("plain") as (ours, theirs):
+        theirs.abort()
+        with pytest.raises(ConnectionResetError):
+            ours.wait_closed(5)
+        with pytest.raises(ConnectionResetError):
+            ours.send(b"x")
+        assert ours.recv(10) == b""
+
+
+def test_the_time_that_a_program_allows_is_told_from_a_peer_that_is_gone(ends: Ends) -> None:
+    ours, _ = ends
+    ours.settimeout(0.01)
+    assert ours.timeout == 0.01
+    with pytest.raises(TimeoutError, match="timed out") as caught:
+        ours.recv(10)
+    assert caught.value.errno is None
+
+
+def test_options_that_programs_set_on_tcp_sockets_are_taken(ends: Ends) -> None:
+    ours, _ = ends
+    ours.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+    assert ours.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) >= 1 << 16
+    with pytest.raises(OSError, match="Protocol not available"):
+        ours.setsockopt(socket.SOL_SOCKET, 9999, 1)
+
+
+def test_several_buffers_leave_in_one_call(ends: Ends) -> None:
+    ours, theirs = ends
+    assert ours.sendmsg([b"one ", bytearray(b"two "), memoryview(b"three")]) == 13
+    ours.shutdown(socket.SHUT_WR)
+    with theirs.makefile("rb") as file:
+        assert file.read() == b"one two three"
+
+
+def test_recvfrom_gives_what_recv_does(ends: Ends) -> None:
+    ours, theirs = ends
+    ours.sendall(b"x")
+    data, _ = theirs.recvfrom(10)
+    assert data == b"x"
+
+
+@pytest.mark.parametrize(("offset", "count"), [(0, None), (10, None), (5, 700_000), (999_990, 100)])
+def test_a_file_is_sent(ends: Ends, offset: int, count: int | None, tmp_path: Path) -> None:
+    ours, theirs = ends
+    content = bytes(range(250)) * 4000
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    part = content[offset:][:count]
+    read = in_thread(lambda: theirs.makefile("rb").read())
+    with path.open("rb") as file:
+        assert ours.sendfile(file, offset, count) == len(part)
+        assert file.tell() == offset + len(part)
+    ours.shutdown(socket.SHUT_WR)
+    assert read() == part
+
+
+def test_a_listener_may_be_told_to_listen(server: tuple[Any, Callable[..., Any]]) -> None:
+    listener, connect = server
+    listener.listen()
+    listener.listen(-1)
+    listener.listen(5)
+    with connect(listener.getsockname()) as ours, listener.accept()[0] as theirs:
+        ours.sendall(b"x")
+        assert theirs.recv(1) == b"x"
+
+
+def test_addresses_are_given_as_to_sockets() -> None:
+    with pknet_blocking.create_server(("::1", 0, 0, 0)) as listener:  # type: ignore[arg-type]
+        port = listener.address[1]
+        for address in ("::1", port, 0, 0), ["::1", str(port)]:
+            pknet_blocking.create_connection(address, 5).close()  # type: ignore[arg-type]
+        pknet_blocking.create_connection(("::1", port), 5, ("::1", 0)).close()
+    with pknet_blocking.create_server(("", 0)) as listener:
+        assert listener.address[0] == "0.0.0.0"
+    for wrong in ("127.0.0.1:80", ("127.0.0.1",), ("127.0.0.1", None), (1, 2), None):
+        with pytest.raises(TypeError, match="is"):
+            pknet_blocking.create_connection(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="out of range"):
+        pknet_blocking.create_connection(("127.0.0.1", 1), -1)
+
+
+def test_dials_that_are_over_do_not_pile_up() -> None:
+    with pknet_blocking.create_server(LOOPBACK) as listener:
+        before = threading.active_count()
+        for _ in range(3 * MAX_LINGERING):
+            ours = pknet_blocking.create_connection(listener.address)
+            theirs, _ = listener.accept()
+            ours.close()
+            assert theirs.recv(1) == b""
+            theirs.close()
+            ours.wait_closed(5)
+        wait_until(lambda: threading.active_count() <= before + MAX_LINGERING)

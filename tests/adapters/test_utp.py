@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+import pknet_asyncio
+import pknet_blocking
 from pknet.utp import UtpConfig
-from pknet_io import QlogDirectory, QlogEvent, read_qlog
+from pknet_io import QlogDirectory, QlogEvent, constants, read_qlog
 from tests.adapters.harness import digest, echo, open_sockets, read_all, serve_nobody, until
 from tests.adapters.silent_peer import silent_peer
 
@@ -100,8 +103,8 @@ async def test_abort_tells_the_peer(adapter: Adapter) -> None:
     async def take(stream: Stream) -> None:
         try:
             await read_all(stream)
-        except ConnectionResetError:
-            told.set_result(None)
+        except ConnectionResetError as error:
+            told.set_result(error.errno)
         else:
             told.set_exception(AssertionError("an abort looked like an end"))
 
@@ -110,7 +113,7 @@ async def test_abort_tells_the_peer(adapter: Adapter) -> None:
         await stream.write(b"x")
         await until(server.connections)
         await stream.abort()
-        await told
+        assert await told == errno.ECONNRESET
 
 
 async def test_nobody_answers(adapter: Adapter) -> None:
@@ -118,6 +121,55 @@ async def test_nobody_answers(adapter: Adapter) -> None:
         deaf.bind(("127.0.0.1", 0))
         with pytest.raises(TimeoutError, match="does not answer"):
             await adapter.connect(deaf.getsockname(), UtpConfig(connect_timeout=0.3))
+
+
+def port_of_nobody(host: str) -> tuple[str, int]:
+    """Return an address whose port was free a moment ago."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.bind((host, 0))
+        return sock.getsockname()[:2]  # type: ignore[no-any-return]
+
+
+@pytest.mark.skipif(not constants.LINUX, reason="needs a system that tells whose port it was")
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+async def test_a_port_that_nobody_has_is_refused(adapter: Adapter, host: str) -> None:
+    address = port_of_nobody(host)
+    before = open_sockets()
+    with pytest.raises(ConnectionRefusedError, match=f"refused.*{host}.*{address[1]}") as caught:
+        await adapter.connect(address, UtpConfig(connect_timeout=1e6))
+    assert caught.value.errno == errno.ECONNREFUSED
+    await until(lambda: open_sockets() == before)
+
+
+@pytest.mark.skipif(not constants.LINUX, reason="needs a system that tells whose port it was")
+async def test_no_word_of_a_port_ends_a_connection_that_is_open(adapter: Adapter) -> None:
+    async with silent_peer() as address:
+        stream = await adapter.connect(address, UtpConfig(peer_timeout=0.5))
+    # The port is free: each packet is answered by ICMP, and still it is time that tells.
+    await stream.write(b"into the void")
+    with pytest.raises(TimeoutError) as caught:
+        await stream.read()
+    assert caught.value.errno == errno.ETIMEDOUT
+    await stream.abort()
+
+
+async def test_port_0_is_not_dialled(adapter: Adapter) -> None:
+    with pytest.raises(OSError, match="port 0") as caught:
+        await adapter.connect(("127.0.0.1", 0))
+    assert caught.value.errno == errno.EADDRNOTAVAIL
+
+
+async def test_a_server_takes_no_socket_that_is_not_bound() -> None:
+    for create in (pknet_blocking.create_server, serve_with):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            with pytest.raises(ValueError, match="bound"):
+                if asyncio.iscoroutine(made := create(sock=sock)):
+                    await made
+
+
+async def serve_with(sock: socket.socket) -> Any:
+    """Make a server of asyncio on a socket."""
+    return await pknet_asyncio.create_utp_server(asyncio.Protocol, sock=sock)
 
 
 async def test_a_server_that_takes_nobody_refuses(adapter: Adapter) -> None:
@@ -300,8 +352,12 @@ async def test_every_address_of_a_name_is_tried(adapter: Adapter) -> None:
 
 @pytest.mark.usefixtures("both_families")
 async def test_a_name_where_nobody_answers_is_given_up_as_one_address_is(adapter: Adapter) -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf,
+        socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as deaf_too,
+    ):
         deaf.bind(("127.0.0.1", 0))
+        deaf_too.bind(("::1", deaf.getsockname()[1]))
         impatient = UtpConfig(connect_timeout=0.5)
         with pytest.raises(TimeoutError, match="does not answer"):
             await adapter.connect(("both.example", deaf.getsockname()[1]), impatient)
