@@ -18,6 +18,7 @@ from pknet.network import (
     NodeInfo,
     NodeStream,
     PublicAddressChanged,
+    RendezvousInfo,
     RendezvousLost,
     RendezvousRegistered,
     SocketReleased,
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from pknet.nat import Mapping, PublicAddress
-    from pknet.network import RendezvousInfo
     from pknet.utp import UtpConfig
     from pknet_io.local import LocalAddress
 
@@ -228,13 +228,14 @@ class NetworkBase:
         `secret`: 16 bytes; a new one by default, which this node honours from now on. Raises PknetError while
         the network is not started.
         """
-        if isinstance(rendezvous, str):
+        introducers = tuple(rendezvous)
+        if not all(isinstance(introducer, RendezvousInfo) for introducer in introducers):
             raise TypeError(f"rendezvous nodes are given as a list of RendezvousInfo, not as {rendezvous!r}")
         ticket = Ticket(
             self.node_id,
             os.urandom(SECRET_SIZE) if secret is None else secret,
             tuple(self.local_addresses),
-            tuple(rendezvous),
+            introducers,
         )
         with self._guard:
             self._running()

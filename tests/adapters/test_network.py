@@ -13,9 +13,10 @@ import pytest
 
 from pknet.errors import PknetError
 from pknet.nat import Mapping
-from pknet.network import Identity, NodeInfo, RendezvousInfo
+from pknet.network import Identity, NodeInfo, RendezvousInfo, Ticket
 from pknet.utp import UtpConfig
 from pknet_io import read_qlog
+from pknet_io.network import NetworkOptions
 from tests.adapters.harness import digest, echo, read_all, until
 
 if TYPE_CHECKING:
@@ -487,3 +488,13 @@ async def test_a_second_stun_port_that_is_in_use_is_told_with_what_is_lost(
         f"UDP port {port}, the second one for STUN, can't be had: {os.strerror(errno.EADDRINUSE)};"
         " others can't learn from this node alone how their NAT maps ports"
     )
+
+
+async def test_text_where_something_else_is_wanted_is_told_at_once(adapter: Adapter) -> None:
+    with pytest.raises(TypeError, match="an address is"):
+        NetworkOptions(service="127.0.0.1:80")  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="from text, not from 5"):
+        Ticket.parse(5)  # type: ignore[arg-type]
+    network = adapter.module.Network(adapter.module.RendezvousNodes())
+    with pytest.raises(TypeError, match="a list of RendezvousInfo, not as 'x'"):
+        network.make_ticket("x")
