@@ -599,7 +599,7 @@ cdef class UtpConnection(TimerEntry):
         return self.tell_end(CloseReason.FINISHED)
 
     cdef void linger(self, double silence) noexcept:
-        """Have the peer's FIN acknowledged for some time yet; it was silent for so long, and may double that."""
+        """Have the peer's FIN acknowledged for some time yet; it was silent so long, and may double that."""
         self.timers.at[LINGER] = self.shared.now + max(
             LINGER_TIME, 2 * self.sender.rtt.timeout, min(3 * silence, self.shared.config.peer_timeout)
         )

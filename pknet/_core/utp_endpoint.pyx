@@ -221,7 +221,11 @@ cdef class UtpEndpoint:
                 connection = <UtpConnection> self.connections_of.get(remote, {}).get(packet.connection_id)
         finally:
             PyBuffer_Release(&view)
-        if connection is None or connection.state != SYN_SENT or packet.seq_nr != connection.syn_seq_nr:
+        if (
+            connection is None
+            or connection.state != SYN_SENT
+            or packet.seq_nr != connection.handshake.syn_seq_nr
+        ):
             self.shared.counters.implausible += 1
         else:
             connection.end(CloseReason.REFUSED)

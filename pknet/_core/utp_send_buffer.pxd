@@ -44,8 +44,8 @@ cdef struct Acknowledged:
     Py_ssize_t bytes
     bint advanced
     bint fin
-    # Round trip of the newest packet, or -1 if that was sent more than once (Karn), or what was sent again has
-    # closed a gap; and when it left.
+    # Round trip of the newest packet, or -1 if that was sent more than once (Karn), or what was sent again
+    # has closed a gap; and when it left.
     double rtt
     double newest_sent_at
     # Bytes a second at which the path delivered what was in flight with the newest packet, 0 if that isn't

@@ -16,7 +16,7 @@ PATHS = {
     "clean": Link(latency=0.02),
     "one in a hundred lost": Link(latency=0.02, loss=0.01),
     "one in ten lost": Link(latency=0.02, loss=0.1),
-    "a fifth lost": Link(latency=0.005, loss=0.2),
+    "one in seven lost": Link(latency=0.005, loss=0.15),
     "reordered": Link(latency=0.02, reorder=0.3, reorder_delay=0.03),
     "duplicated": Link(latency=0.02, duplicate=0.5),
     "all at once": Link(latency=0.02, jitter=0.02, loss=0.05, reorder=0.1, duplicate=0.1, reorder_delay=0.05),
