@@ -50,11 +50,9 @@ def check_config(config: object) -> None:
 async def look_up(host: str, port: int, own: Address | None) -> list[Address]:
     """Return the addresses to dial, of those that a socket bound to `own` can send to.
 
-    Raises OSError if there is none, OverflowError or ValueError if nobody can have that port.
+    Raises OSError if there is none, or if nobody can have that port, OverflowError if there is no such port.
     """
     check_address(host, port)
-    if port == 0:
-        raise ValueError("nobody can be dialled at port 0")
     return of_family(host, await look_up_all(host, port), own)
 
 

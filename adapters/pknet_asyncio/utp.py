@@ -76,8 +76,8 @@ async def create_utp_connection(
     none, share a free port. `sock`: a UDP socket to use instead, that belongs to the connection from then on.
     `ssl` and what follows are as there, for TLS over uTP. Raises TimeoutError if nobody answers,
     ConnectionRefusedError if the connection is refused or the host says that nobody has the port, OSError if
-    the name can't be resolved or the address can't be bound, ValueError if the port is 0, and what the TLS
-    handshake raises.
+    the name can't be resolved, the address can't be bound or the port is 0, and what the TLS handshake
+    raises.
     """
     if sock is not None and local_addr is not None:
         raise ValueError("sock and local_addr exclude each other")

@@ -146,7 +146,7 @@ async def test_an_address_in_numbers_is_dialled_without_a_thread(monkeypatch: py
     [
         (("127.0.0.1", "80"), {}, TypeError, "port: an int is needed, not 'str'"),
         (("127.0.0.1", None), {}, TypeError, "port: an int is needed, not 'NoneType'"),
-        (("127.0.0.1", 0), {}, ValueError, "port 0"),
+        (("127.0.0.1", 0), {}, OSError, "port 0"),
         (("127.0.0.1", 65536), {}, OverflowError, "port must be"),
         ((None, 9), {}, TypeError, "host: a str is needed"),
         (("127.0.0.1", 9), {"ssl": "x"}, TypeError, "ssl: an SSLContext is needed, not 'str'"),

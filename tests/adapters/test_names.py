@@ -16,6 +16,7 @@ from pknet_blocking.nodes import Nodes
 OWN_NAMES = {
     "asyncio": {
         "AsyncNodes",
+        "StreamTransport",
         "UtpServer",
         "create_utp_connection",
         "create_utp_server",

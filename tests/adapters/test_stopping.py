@@ -137,12 +137,13 @@ async def test_a_peer_that_vanished_does_not_hold_the_stop_for_longer_than_allow
         await adapter.call(client.start)
         stream = await adapter.open(client, server.node_id)
         # Nothing comes in there any more.
-        deaf = server._driver.machine.receive_datagram
-        server._driver.machine.receive_datagram = lambda *_: None
+        driver = server._driver
+        hearing = driver.machine.receive_datagram, driver._receive_segments
+        driver.machine.receive_datagram = driver._receive_segments = lambda *_: None
         await stream.write(b"is anybody there?")
         with pytest.raises(adapter.module.UndeliveredError):
             await adapter.call(client.stop)
-        server._driver.machine.receive_datagram = deaf
+        driver.machine.receive_datagram, driver._receive_segments = hearing
         # The server was told; but it was deaf.
         for record in server.connections:
             await adapter.call(record.context.abort)
