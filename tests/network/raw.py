@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pknet.network import Identity, NodeInfo
 from pknet.network.stream import SecureConnection
 from pknet.network.tls import SecureStream
-from pknet.utp import ConnectionAccepted, UtpEndpoint
+from pknet.utp import ConnectionAccepted, UtpConfig, UtpEndpoint
 
 if TYPE_CHECKING:
     from pknet import Transmit
@@ -26,7 +26,7 @@ class RawPeer:
     def __init__(self, network: SimulatedNetwork, host: Host, *, port: int = 1315, tls: bool = True) -> None:
         self.network = network
         self.identity = Identity(Ed25519PrivateKey.from_private_bytes(network.token_bytes(32)))
-        self.utp = UtpEndpoint(network.token_bytes)
+        self.utp = UtpEndpoint(network.token_bytes, UtpConfig(send_buffer=1 << 20))
         self.connections: list[SecureConnection] = []
         self.accepted: list[UtpConnection] = []
         self.tls = tls

@@ -131,7 +131,7 @@ def test_a_merged_run_of_mixed_protocols_is_taken_apart() -> None:
     request = build_message(Method.BINDING, MessageClass.REQUEST, TRANSACTION, fingerprint=False)
     run = SYN + request + utp(4, connection_id=9) + bytes(20) + request
     node.receive_segments(run, 20, STRANGER, None, 1.0)
-    answers = [transmit.data for transmit in node.transmits()]
+    answers = [datagram for transmit in node.transmits() for datagram in transmit.datagrams()]
     assert (
         sum(
             parse_message(data).message_class is MessageClass.SUCCESS_RESPONSE
@@ -707,7 +707,7 @@ def test_transmits_are_of_the_kind_that_adapters_know() -> None:
 def test_what_was_sent_before_close_is_delivered_over_a_slow_path() -> None:
     network = SimulatedNetwork(1)
     far = SimulatedNode(network, network.host("192.0.2.1"))
-    slow = Link(latency=0.02, rate=12_000, queue=200_000)
+    slow = Link(latency=0.02, rate=3_000, queue=200_000)
     near = SimulatedNode(network, network.host("192.0.2.2", up=slow))
     stream = near.connect(far.info())
     network.run_until(lambda: stream.is_open, 30)
@@ -720,7 +720,7 @@ def test_what_was_sent_before_close_is_delivered_over_a_slow_path() -> None:
     # At this rate it takes minutes.
     assert network.run_until(lambda: stream.closed, 600)
     assert stream.closed.undelivered == 0
-    assert len(far.streams[0].received) == sent > 1_000_000
+    assert len(far.streams[0].received) == sent > 300_000
 
 
 def test_a_node_passes_on_that_a_datagram_was_too_long_for_its_path() -> None:
