@@ -6,7 +6,7 @@ import asyncio
 import signal
 import socket
 import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +14,9 @@ from pknet_blocking.driver import Driver
 from pknet_io.udp import UdpSocket
 from tests.adapters.harness import open_sockets, until
 from tests.adapters.test_driver import Recorder, send
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.timeout(30)
 
@@ -141,6 +144,15 @@ async def test_what_is_asked_for_soon_is_called_while_a_guest_serves() -> None:
         assert called == [guest]
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Have SIGINT interrupt, also where whoever started the tests has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_guest_that_is_interrupted_gives_the_sockets_back() -> None:
     with Served() as served:
 
