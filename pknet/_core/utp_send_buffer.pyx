@@ -160,8 +160,6 @@ cdef class SendBuffer:
             # It was the first copy that arrived, and the second one says nothing (RFC 8985 section 6.2, step
             # 2).
             self.resent_in_vain = True
-            if packet.transmissions == 2 and HEADER_SIZE + packet.size >= self.path.proof:
-                self.path.absolve()
             return
         if seq_before(self.highest_arrived, seq_nr):
             self.highest_arrived = seq_nr
