@@ -32,7 +32,7 @@ from pknet.network.node import HANDSHAKE_BURST, HANDSHAKE_RATE, MAX_OPENINGS, OP
 from pknet.stun import MAGIC_COOKIE, Attribute, MessageClass, Method, build_message, parse_message
 from pknet.testing import Link, SimulatedNetwork
 from pknet.testing.node import SimulatedNode, echo
-from pknet.utp import CloseReason
+from pknet.utp import CloseReason, UtpConfig
 from tests.network.raw import RawPeer
 from tests.network.world import World, wire
 
@@ -707,8 +707,9 @@ def test_transmits_are_of_the_kind_that_adapters_know() -> None:
 def test_what_was_sent_before_close_is_delivered_over_a_slow_path() -> None:
     network = SimulatedNetwork(1)
     far = SimulatedNode(network, network.host("192.0.2.1"))
-    slow = Link(latency=0.02, rate=3_000, queue=200_000)
-    near = SimulatedNode(network, network.host("192.0.2.2", up=slow))
+    slow = Link(latency=0.02, rate=12_000, queue=200_000)
+    utp = UtpConfig(send_buffer=1 << 20)
+    near = SimulatedNode(network, network.host("192.0.2.2", up=slow), utp=utp)
     stream = near.connect(far.info())
     network.run_until(lambda: stream.is_open, 30)
     sent = 0
@@ -720,7 +721,7 @@ def test_what_was_sent_before_close_is_delivered_over_a_slow_path() -> None:
     # At this rate it takes minutes.
     assert network.run_until(lambda: stream.closed, 600)
     assert stream.closed.undelivered == 0
-    assert len(far.streams[0].received) == sent > 300_000
+    assert len(far.streams[0].received) == sent > 1_000_000
 
 
 def test_a_node_passes_on_that_a_datagram_was_too_long_for_its_path() -> None:
