@@ -46,29 +46,30 @@ def swarm_on(tmp_path: Path) -> Iterator[Callable[[str], Swarm]]:
         yield lambda host: Swarm(tmp_path, host, stack)
 
 
-async def pass_on(source: Stream, sink: Stream) -> int:
-    """Pass bytes on until the source ends, then end the sink; return how many."""
-    passed = 0
+async def pass_on(source: Stream, sink: Stream, passed: list[int]) -> None:
+    """Pass bytes on until the source ends, then end the sink; `passed` has the length of each piece."""
     while piece := await source.read():
         await sink.write(piece)
-        passed += len(piece)
+        passed.append(len(piece))
     await sink.finish()
-    return passed
 
 
 async def join(adapter: Adapter, listener: Listener, target: Address) -> int:
     """Join the next incoming connection to a new one to `target`; return how many bytes passed.
 
-    It ends when the incoming side closes. libtorrent closes both directions at once, and answers nothing
-    after: what is still on its way to it is lost, so that connection is not asked how it ended.
+    It ends when the incoming side closes. libtorrent closes both directions at once, and sends its end, and
+    what it had to send before, again once at most: when a datagram was lost, the other side has no end.
     """
     incoming = await listener.accept()
     outgoing = await adapter.connect(target)
+    passed: list[int] = []
+    back = asyncio.create_task(pass_on(outgoing, incoming, passed))
     try:
-        passed = await asyncio.gather(pass_on(incoming, outgoing), pass_on(outgoing, incoming))
-        await outgoing.close()
+        await pass_on(incoming, outgoing, passed)
     finally:
+        await outgoing.abort()
         await incoming.abort()
+        await asyncio.gather(back, return_exceptions=True)
     return sum(passed)
 
 
