@@ -8,34 +8,28 @@ DatagramProtocol costs several times as much for each datagram, and can't receiv
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pknet_asyncio.ending import LoopEnd, deliver, warn_of_loss
 from pknet_asyncio.readiness import SelectThread, readiness_of
+from pknet_io.driver import DriverBase
 from pknet_io.outbox import Outbox
-from pknet_io.segments import segment_receiver
-from pknet_io.too_big import too_big_reporter
-from pknet_io.unreachable import unreachable_reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    from pknet import Transmit
     from pknet.machine import Machine
     from pknet_asyncio.transport import StreamTransport
-    from pknet_io import LocalAddress, UdpSocket
+    from pknet_io import UdpSocket
 
 __all__ = ["Driver"]
 
-# Receive calls in one wake-up. Each brings a datagram or a run of up to 64 KiB; then the machine answers, so
-# that acknowledgements are never further apart than this, and the loop's other tasks have their turn.
-MAX_RECEIVES = 32
 # The sockets that are driven. A driver that is garbage has a last word to send, and without this its socket
 # might be finalized before.
 _open_sockets: set[UdpSocket] = set()
 
 
-class Driver:
+class Driver(DriverBase):
     """Joins a machine to UDP sockets; `on_event` is called for each of the machine's events.
 
     After calling a domain verb of the machine, call `drain` (or `drain_soon`, which joins several into one).
@@ -46,22 +40,13 @@ class Driver:
     _closed = True
 
     def __init__(self, machine: Machine, socket: UdpSocket, on_event: Callable[[Any], None]) -> None:
-        self.machine = machine
-        self.socket = socket
+        super().__init__(machine, socket, on_event)
         self.loop = asyncio.get_running_loop()
         self.transports: set[StreamTransport] = set()
         """Those of the machine's streams that are not over."""
-        self._on_event = on_event
-        self._receive_segments = segment_receiver(machine)
-        self._report_too_big = too_big_reporter(machine)
-        self._report_unreachable = unreachable_reporter(machine)
-        self._sockets: dict[UdpSocket, Outbox] = {}
         self._readiness = readiness_of(self.loop, socket.fileno())
         self._timer: asyncio.TimerHandle | None = None
         self._timer_deadline: float | None = None
-        self._drain_is_due = False
-        self._draining = False
-        self._idle: Callable[[], bool] | None = None
         self._waiting: dict[asyncio.Future[bool], Callable[[], bool]] = {}
         self.add_socket(socket)
         self._loop_end = LoopEnd(self._end)
@@ -71,11 +56,6 @@ class Driver:
     def now(self) -> float:
         """The loop's clock, which is what the machine is given as `now`."""
         return self.loop.time()
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the sockets are closed."""
-        return self._closed
 
     def add_socket(self, socket: UdpSocket) -> None:
         """Drive one more socket, for datagrams whose `local` is one of its handles."""
@@ -104,27 +84,12 @@ class Driver:
         if self._draining or self._closed:
             self._drain_is_due = not self._closed
             return
-        self._draining = True
-        try:
-            while not self._closed:
-                self._drain_is_due = False
-                self._send(self.machine.transmits())
-                changed = self._report_too_big(self._sockets, self.now)
-                changed |= self._report_unreachable(self._sockets, self.now)
-                events = self.machine.events()
-                for event in events:
-                    self._tell(event)
-                # Handling an event may have called a verb, and so may have made something new to send.
-                if not events and not changed and not self._drain_is_due:
-                    break
-        finally:
-            self._draining = False
+        self._drain()
         for future, condition in list(self._waiting.items()):
             if not future.done() and condition():
                 future.set_result(True)
-        if self._idle is not None and self._idle():
-            self.close()
-        elif not self._closed:
+        self._close_if_idle()
+        if not self._closed:
             self._set_timer()
 
     async def wait_for(self, condition: Callable[[], bool]) -> bool:
@@ -147,11 +112,7 @@ class Driver:
         """Send what the machine still wants sent, if the kernel takes it at once, and close the sockets."""
         if self._closed:
             return
-        self._idle = None
-        self.drain()
-        if self._draining:
-            # Closed by the handler of an event: `drain` still tells what it had taken, and takes no more.
-            self._send(self.machine.transmits())
+        self._drain_to_close()
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
@@ -173,6 +134,7 @@ class Driver:
         losses = [(transport, transport.undelivered) for transport in self.transports]
         for transport in self.transports:
             transport.stream.abort(self.now)
+        # Not by `_send`: the loop that would wait for room is closed.
         for transmit in self.machine.transmits():
             if (outbox := self._sockets.get(self._socket_of(transmit))) is not None:
                 outbox.send(transmit)
@@ -189,45 +151,22 @@ class Driver:
         if self._drain_is_due:
             self.drain()
 
-    def _tell(self, event: Any) -> None:
-        # Whatever goes wrong there must not cost the other events of the batch, nor the timer.
-        try:
-            self._on_event(event)
-        except Exception as error:
-            self.loop.call_exception_handler(
-                {"message": f"Unhandled exception in the handling of {event!r}", "exception": error}
-            )
+    def _report_failure(self, event: Any, error: Exception) -> None:
+        self.loop.call_exception_handler(
+            {"message": f"Unhandled exception in the handling of {event!r}", "exception": error}
+        )
 
     def _on_readable(self, socket: UdpSocket) -> None:
-        machine = self.machine
-        now = self.loop.time()
         try:
-            for _ in range(MAX_RECEIVES):
-                received = socket.receive()
-                if received is None:
-                    break
-                data, segment_size, remote = received.data, received.segment_size, received.remote
-                local = received.local if socket is self.socket else socket.local
-                if segment_size is None:
-                    machine.receive_datagram(data, remote, local, now)
-                else:
-                    self._receive_segments(data, segment_size, remote, local, now)
+            self._receive(socket, self.loop.time())
         finally:
             self.drain()
 
-    def _send(self, transmits: Iterable[Transmit]) -> None:
-        for transmit in transmits:
-            socket = self._socket_of(transmit)
-            outbox = self._sockets.get(socket)
-            if outbox is not None and outbox.send(transmit):
-                self._readiness.add_writer(socket.fileno(), self._on_writable, socket)
+    def _wait_for_room(self, socket: UdpSocket) -> None:
+        self._readiness.add_writer(socket.fileno(), self._send_waiting, socket)
 
-    def _socket_of(self, transmit: Transmit) -> UdpSocket:
-        return self.socket if transmit.local is None else cast("LocalAddress", transmit.local).socket
-
-    def _on_writable(self, socket: UdpSocket) -> None:
-        if self._sockets[socket].flush():
-            self._readiness.remove_writer(socket.fileno())
+    def _stop_waiting_for_room(self, socket: UdpSocket) -> None:
+        self._readiness.remove_writer(socket.fileno())
 
     def _set_timer(self) -> None:
         deadline = self.machine.next_timeout()

@@ -15,25 +15,20 @@ import threading
 import time
 import weakref
 from collections import deque
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from pknet_blocking.guests import Guests
+from pknet_io.driver import DriverBase
 from pknet_io.outbox import Outbox
-from pknet_io.segments import segment_receiver
-from pknet_io.too_big import too_big_reporter
-from pknet_io.unreachable import unreachable_reporter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
-    from pknet import Transmit
     from pknet.machine import Machine
-    from pknet_io import LocalAddress, UdpSocket
+    from pknet_io import UdpSocket
 
 __all__ = ["Driver"]
 
-# Receive calls in one wake-up, then the machine answers.
-MAX_RECEIVES = 32
 # How long the end of the program waits for what was given to streams to be delivered, and then for the peers
 # to end their side too.
 EXIT_TIME = 5.0
@@ -42,7 +37,7 @@ PARTING_TIME = 0.5
 _logger = logging.getLogger("pknet")
 
 
-class Driver:
+class Driver(DriverBase):
     """Joins a machine to UDP sockets; `on_event` is called, under the lock, for each of the machine's events.
 
     Hold `lock` while calling a domain verb of the machine, and call `drain` before letting go of it. What is
@@ -50,29 +45,19 @@ class Driver:
     """
 
     def __init__(self, machine: Machine, socket: UdpSocket, on_event: Callable[[Any], None]) -> None:
-        self.machine = machine
-        self.socket = socket
+        super().__init__(machine, socket, on_event)
         self.address = socket.address
         """The (host, port) that the socket is bound to, or was."""
         self.lock = threading.RLock()
-        self._on_event = on_event
-        self._receive_segments = segment_receiver(machine)
-        self._report_too_big = too_big_reporter(machine)
-        self._report_unreachable = unreachable_reporter(machine)
         self._selector = selectors.DefaultSelector()
         self._wake_receiver, self._wake_sender = sockets.socketpair()
         self._wake_receiver.setblocking(False)
         self._wake_sender.setblocking(False)
         self._selector.register(self._wake_receiver, selectors.EVENT_READ, self._wake_up)
-        self._sockets: dict[UdpSocket, Outbox] = {}
         self._soon: deque[Callable[[], None]] = deque()
         # Until when the serving thread sleeps; -inf while it is awake and will look at the deadline itself.
         self._sleeps_until = float("-inf")
         self._is_asleep = False
-        self._draining = False
-        self._drain_again = False
-        self._closed = False
-        self._idle: Callable[[], bool] | None = None
         self._exit_steps: tuple[Callable[[], bool], Callable[[], bool], Callable[[], None]] | None = None
         self._drained = threading.Condition(self.lock)
         self._guests = Guests(self.lock, self._serve, self._wake, lambda: self._closed)
@@ -84,11 +69,6 @@ class Driver:
     def now(self) -> float:
         """The clock that the machine is given as `now`."""
         return time.monotonic()
-
-    @property
-    def is_closed(self) -> bool:
-        """Whether the sockets are closed."""
-        return self._closed
 
     def start(self) -> None:
         """Begin, once whoever is told of events is ready for them."""
@@ -149,12 +129,11 @@ class Driver:
             if self._closed:
                 return
             if self._draining:
-                self._drain_again = True
+                self._drain_is_due = True
                 return
             self._drain()
             self._drained.notify_all()
-            if self._idle is not None and self._idle():
-                self.close()
+            self._close_if_idle()
             if not self._closed:
                 deadline = self.machine.next_timeout()
                 if deadline is not None and deadline < self._sleeps_until:
@@ -214,11 +193,7 @@ class Driver:
         with self.lock:
             if self._closed:
                 return
-            self._idle = None
-            self.drain()
-            if self._draining:
-                # Closed by the handler of an event: the rest of the events are nobody's any more.
-                self._send(self.machine.transmits())
+            self._drain_to_close()
             for socket in list(self._sockets):
                 self.remove_socket(socket)
             self._closed = True
@@ -235,29 +210,8 @@ class Driver:
         if self._started and threading.current_thread() is not self._thread:
             self._thread.join(timeout)
 
-    def _drain(self) -> None:
-        self._draining = True
-        try:
-            while not self._closed:
-                self._drain_again = False
-                self._send(self.machine.transmits())
-                changed = self._report_too_big(self._sockets, self.now)
-                changed |= self._report_unreachable(self._sockets, self.now)
-                events = self.machine.events()
-                for event in events:
-                    self._tell(event)
-                # Handling an event may have called a verb, and so may have made something new to send.
-                if not events and not changed and not self._drain_again:
-                    break
-        finally:
-            self._draining = False
-
-    def _tell(self, event: Any) -> None:
-        # Whatever goes wrong there must not cost the other events of the batch, nor the thread.
-        try:
-            self._on_event(event)
-        except Exception:
-            _logger.exception("the handling of %r failed", event)
+    def _report_failure(self, event: Any, error: Exception) -> None:
+        _logger.error("the handling of %r failed", event, exc_info=error)
 
     def _run(self) -> None:
         with self.lock:
@@ -324,28 +278,11 @@ class Driver:
         elif callable(served):
             served()
 
-    def _receive(self, socket: UdpSocket, now: float) -> None:
-        for _ in range(MAX_RECEIVES):
-            received = socket.receive()
-            if received is None:
-                break
-            data, segment_size, remote = received.data, received.segment_size, received.remote
-            local = received.local if socket is self.socket else socket.local
-            if segment_size is None:
-                self.machine.receive_datagram(data, remote, local, now)
-            else:
-                self._receive_segments(data, segment_size, remote, local, now)
+    def _wait_for_room(self, socket: UdpSocket) -> None:
+        self._watch_for(socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
 
-    def _send(self, transmits: Iterable[Transmit]) -> None:
-        for transmit in transmits:
-            socket = self.socket if transmit.local is None else cast("LocalAddress", transmit.local).socket
-            outbox = self._sockets.get(socket)
-            if outbox is not None and outbox.send(transmit):
-                self._watch_for(socket, selectors.EVENT_READ | selectors.EVENT_WRITE)
-
-    def _send_waiting(self, socket: UdpSocket) -> None:
-        if self._sockets[socket].flush():
-            self._watch_for(socket, selectors.EVENT_READ)
+    def _stop_waiting_for_room(self, socket: UdpSocket) -> None:
+        self._watch_for(socket, selectors.EVENT_READ)
 
     def _watch_for(self, socket: UdpSocket, events: int) -> None:
         self._selector.modify(socket.fileno(), events, socket)
