@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from pknet.stun import BindingFailed, BindingSucceeded, StunClient
+from pknet.stun import BindingFailed, BindingSucceeded, BindingUnreachable, StunClient
 from pknet_asyncio.driver import Driver
 from pknet_cli.output import say
 from pknet_cli.parameters import SECONDS, AddressType, format_address
@@ -75,6 +75,7 @@ async def _ask_at(address: tuple[str, int], timeout: float) -> dict[str, Any]:
     client = StunClient(os.urandom)
     udp_socket = UdpSocket.bind(*any_address_like(address))
     own_port = udp_socket.address[1]
+    udp_socket.hear_unreachable(True)
     driver = Driver(client, udp_socket, on_event)
     try:
         client.binding(address, driver.now)
@@ -85,6 +86,8 @@ async def _ask_at(address: tuple[str, int], timeout: float) -> dict[str, Any]:
         raise TimeoutError(f"no answer from {format_address(address)} within {timeout:g} seconds") from None
     finally:
         driver.close()
+    if isinstance(event, BindingUnreachable):
+        raise ConnectionRefusedError(f"{format_address(address)} refused: nobody has that port")
     if isinstance(event, BindingFailed):
         raise OSError(f"{format_address(address)} refused: {event.error}")
     if not isinstance(event, BindingSucceeded):

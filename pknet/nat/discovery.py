@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pknet.nat.candidate import Mapping, reachable_address
-from pknet.stun import BindingFailed, BindingSucceeded, BindingTimedOut, TooManyTransactionsError
+from pknet.stun import BindingSucceeded, TooManyTransactionsError
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Iterable
 
-    from pknet.stun import StunClient
+    from pknet.stun import BindingEvent, StunClient
 
     Address = tuple[str, int]
 
@@ -129,7 +129,7 @@ class AddressDiscovery:
         self._servers.clear()
         self._next = self._gathering_ends = None
 
-    def receive_event(self, event: BindingSucceeded | BindingFailed | BindingTimedOut, now: float) -> bool:
+    def receive_event(self, event: BindingEvent, now: float) -> bool:
         """Take an event of the StunClient; return whether it was an answer to this discovery."""
         asked = self._asked.pop(event.transaction_id, None)
         if asked is None:

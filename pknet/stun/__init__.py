@@ -18,6 +18,7 @@ from pknet.stun.client import (
     BindingFailed,
     BindingSucceeded,
     BindingTimedOut,
+    BindingUnreachable,
     StunClient,
     StunClientStats,
 )
@@ -37,6 +38,7 @@ __all__ = [
     "BindingServerStats",
     "BindingSucceeded",
     "BindingTimedOut",
+    "BindingUnreachable",
     "ErrorCode",
     "IntegrityKey",
     "Message",

@@ -22,6 +22,7 @@ __all__ = [
     "BindingFailed",
     "BindingSucceeded",
     "BindingTimedOut",
+    "BindingUnreachable",
     "StunClient",
     "StunClientStats",
 ]
@@ -29,6 +30,8 @@ __all__ = [
 # Servers as old as RFC 3489 add SOURCE-ADDRESS, CHANGED-ADDRESS and REFLECTED-FROM to any answer. Nothing
 # follows from them, but their types are comprehension-required.
 _UNDERSTOOD: Final = frozenset(Attribute) | {0x0004, 0x0005, 0x000B}
+# Where a message has it (RFC 8489 section 5).
+_TRANSACTION_ID: Final = slice(8, 20)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,16 @@ class BindingTimedOut:
     integrity_violated: bool
 
 
-BindingEvent: TypeAlias = BindingSucceeded | BindingFailed | BindingTimedOut
+@dataclass(frozen=True, slots=True)
+class BindingUnreachable:
+    """The server's system said that nobody has the port that a request was for (ICMP)."""
+
+    transaction_id: bytes
+    server: tuple[str, int]
+    local: Hashable | None
+
+
+BindingEvent: TypeAlias = BindingSucceeded | BindingFailed | BindingTimedOut | BindingUnreachable
 
 
 @dataclass(slots=True)
@@ -84,10 +96,11 @@ class StunClientStats:
     succeeded: int = 0
     failed: int = 0
     timed_out: int = 0
+    unreachable: int = 0
     malformed: int = 0
     """Dropped: not a STUN message."""
     unmatched: int = 0
-    """Dropped: not a response to a request that waits for one, or not from its server."""
+    """Dropped: nothing to a request that waits for its response, or not from its server."""
     bad_fingerprint: int = 0
     """Dropped: FINGERPRINT is wrong."""
     bad_integrity: int = 0
@@ -215,6 +228,29 @@ class StunClient:
         self._transactions.end(transaction.transaction_id)
         self._events.append(self._outcome(transaction, message, local, now))
         return True
+
+    def receive_unreachable(
+        self,
+        data: bytes | bytearray | memoryview,
+        remote: tuple[str, int],
+        local: Hashable | None,
+        now: float,
+    ) -> None:
+        """Take word that nobody has the port that a datagram was for (ICMP, port unreachable).
+
+        `data`: what the message quotes of the datagram, from its first byte. It ends a request only by
+        quoting its transaction id, which nobody else can guess (RFC 8489 section 6.2.1).
+        """
+        self._advance(now)
+        transaction = self._transactions.get(bytes(data[_TRANSACTION_ID]))
+        if transaction is None or not transaction.accepts_source(remote, local):
+            self.stats.unmatched += 1
+            return
+        self._transactions.end(transaction.transaction_id)
+        self.stats.unreachable += 1
+        self._events.append(
+            BindingUnreachable(transaction.transaction_id, transaction.server, transaction.local)
+        )
 
     def handle_timeout(self, now: float) -> None:
         """Send again what is due, and give up what has waited long enough."""

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import socket
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -153,6 +154,19 @@ def test_stun_says_when_nobody_answers() -> None:
         failed = run("stun", "--timeout", "0.2", f"127.0.0.1:{silent.getsockname()[1]}")
     assert failed.returncode == 1
     assert "no answer" in failed.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what ICMP messages say")
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_stun_says_at_once_that_nobody_has_the_port(host: str) -> None:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as closed:
+        closed.bind((host, 0))
+        port = closed.getsockname()[1]
+    # Longer than a test may take.
+    failed = run("stun", "--timeout", "3600", f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+    assert failed.returncode == 1
+    assert "refused: nobody has that port" in failed.stderr
 
 
 def test_a_node_on_ipv6_is_reached_without_an_option(keys: Path) -> None:

@@ -14,6 +14,7 @@ from pknet.stun import (
     BindingServer,
     BindingSucceeded,
     BindingTimedOut,
+    BindingUnreachable,
     ErrorCode,
     IntegrityKey,
     MessageClass,
@@ -347,6 +348,39 @@ class TestForgery:
         transaction_id = client.binding(SERVER, 0.0, integrity_key=key, integrity=integrity)
         answer = response(transaction_id, integrity_key=KEY, integrity=integrity)
         assert client.receive_datagram(answer, SERVER, None, 0.1)
+
+
+class TestUnreachable:
+    def test_a_port_that_nobody_has_ends_the_request_at_once(self) -> None:
+        client = make_client()
+        transaction_id = client.binding(SERVER, 0.0, local="socket")
+        (request,) = client.transmits()
+        client.receive_unreachable(request.data[:20], SERVER, "socket", 0.1)
+        assert client.events() == [BindingUnreachable(transaction_id, SERVER, "socket")]
+        assert client.next_timeout() is None
+        assert client.stats.unreachable == 1
+
+    @pytest.mark.parametrize(
+        ("quoted", "remote", "local"),
+        [
+            (slice(0, 19), SERVER, "socket"),
+            (slice(0, 0), SERVER, "socket"),
+            (slice(1, None), SERVER, "socket"),
+            (slice(0, None), ("192.0.2.2", 3478), "socket"),
+            (slice(0, None), SERVER, "another socket"),
+        ],
+        ids=["cut short", "nothing", "another transaction", "another server", "another socket"],
+    )
+    def test_a_word_of_a_port_that_does_not_quote_the_request_is_not_believed(
+        self, quoted: slice, remote: tuple[str, int], local: str
+    ) -> None:
+        client = make_client()
+        client.binding(SERVER, 0.0, local="socket")
+        (request,) = client.transmits()
+        client.receive_unreachable(request.data[quoted], remote, local, 0.1)
+        assert client.events() == []
+        assert len(client) == 1
+        assert client.stats.unmatched == 1
 
 
 class TestTime:
