@@ -29,6 +29,9 @@ __all__ = ["Dialler", "dial", "dial_shared", "open_connection"]
 
 P = TypeVar("P", bound=asyncio.BaseProtocol)
 
+# So many sockets of a loop may be kept for dials that are over, to acknowledge the peer's end again.
+MAX_LINGERING = 16
+
 
 class Dialler:
     """A UDP socket that connections are dialled from.
@@ -59,7 +62,7 @@ class Dialler:
         # libuv stops watching a socket that has an error, and is never told why.
         driver.socket.hear_unreachable(isinstance(driver.loop, asyncio.SelectorEventLoop))
         try:
-            return await dial(driver, self._endpoint, remote, lambda _: driver.drain_soon())
+            return await dial(driver, self._endpoint, remote, self._on_lost)
         finally:
             self._dialling -= 1
             if not self._dialling and not driver.is_closed:
@@ -69,12 +72,38 @@ class Dialler:
         """Close the socket as soon as no connection is left; what is dialled until then may use it."""
         self._driver.close_when(self._is_idle)
 
+    def let_go(self) -> None:
+        """Close the socket now if no connection is left but such as linger."""
+        if not self._driver.transports:
+            for connection in self._endpoint.connections:
+                connection.abort(self._driver.now)
+            self._driver.close()
+
+    def _on_lost(self, _: StreamTransport) -> None:
+        self._driver.drain_soon()
+        if not self._driver.transports:
+            _linger(self, self._driver.loop)
+
     def _is_idle(self) -> bool:
         return not len(self._endpoint) and not self._driver.transports
 
 
 _Shared = weakref.WeakValueDictionary[tuple[bool, "UtpConfig | None"], Dialler]
 _shared: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Shared] = weakref.WeakKeyDictionary()
+
+
+_lingering: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, list[weakref.ref[Dialler]]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _linger(dialler: Dialler, loop: asyncio.AbstractEventLoop) -> None:
+    """Note that a dialler has only what lingers; if there are too many, let go of the first."""
+    others = [known for ref in _lingering.get(loop, ()) if (known := ref()) is not None]
+    lingering = [known for known in others if known is not dialler and not known.is_closed] + [dialler]
+    _lingering[loop] = [weakref.ref(known) for known in lingering[-MAX_LINGERING:]]
+    for known in lingering[:-MAX_LINGERING]:
+        known.let_go()
 
 
 async def dial_shared(config: UtpConfig | None, remote: Address) -> StreamTransport:

@@ -9,6 +9,7 @@ import pytest
 
 from pknet.utp import UtpConfig
 from pknet_asyncio import create_utp_connection, create_utp_server, start_utp_server
+from pknet_asyncio.dialling import MAX_LINGERING
 from tests.adapters.certificates import tls_contexts
 from tests.adapters.harness import open_sockets, until
 from tests.adapters.protocols import ClosingProtocol, Protocol, connect
@@ -37,6 +38,17 @@ async def test_a_thousand_dials_one_after_the_other_need_one_socket() -> None:
     async with await create_utp_server(ClosingProtocol, "127.0.0.1") as server:
         transport = await connect(server.address, Protocol())
         transport.close()
+
+
+async def test_dials_from_ports_of_their_own_that_are_over_do_not_pile_up() -> None:
+    async with await create_utp_server(ClosingProtocol, "127.0.0.1") as server:
+        before = len(open_sockets())
+        for _ in range(3 * MAX_LINGERING):
+            protocol = ClosingProtocol()
+            transport = await connect(server.address, protocol, local_addr=("127.0.0.1", 0))
+            transport.close()
+            assert await protocol.lost is None
+            assert len(open_sockets()) <= before + MAX_LINGERING + 1
 
 
 async def test_dials_share_a_port_if_they_are_configured_alike() -> None:
