@@ -336,7 +336,7 @@ def test_addresses_are_given_as_to_sockets() -> None:
 
 def test_dials_that_are_over_do_not_pile_up() -> None:
     with pknet_blocking.create_server(LOOPBACK) as listener:
-        before = threading.active_count()
+        before = most = threading.active_count()
         for _ in range(3 * MAX_LINGERING):
             ours = pknet_blocking.create_connection(listener.address)
             theirs, _ = listener.accept()
@@ -344,4 +344,7 @@ def test_dials_that_are_over_do_not_pile_up() -> None:
             assert theirs.recv(1) == b""
             theirs.close()
             ours.wait_closed(5)
+            most = max(most, threading.active_count())
+        # Not only when they have lingered for long enough; some may be about to end.
+        assert most < before + 2 * MAX_LINGERING
         wait_until(lambda: threading.active_count() <= before + MAX_LINGERING)
