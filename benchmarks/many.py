@@ -1,10 +1,11 @@
 """A thousand connections of one endpoint, all moving data, beside a single one: two processes, loopback.
 
-    python -m benchmarks.many [--runs 5] [--megabytes 1024]
+    python -m benchmarks.many [--runs 5] [--megabytes 1024] [--buffer 4]
 
 Both ends are the core and a UdpSocket in the plainest loop there is, so that what many connections cost is
 the core's cost and the sockets'. Each connection's bytes are kept, and compared once what is timed is over.
-Kernel buffers are 4 MiB.
+The kernel's buffers are of `--buffer` MiB, if it gives them: a thousand connections share them, so that of 4
+MiB each has room for three packets. For more than net.core.rmem_max allows, root is needed.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ CONFIG = UtpConfig(max_connections_of_source=1 << 16)
 class Loop:
     """An endpoint on a socket, and what drives it."""
 
-    def __init__(self) -> None:
-        self.socket = UdpSocket.bind("127.0.0.1")
+    def __init__(self, buffer: int) -> None:
+        self.socket = UdpSocket.bind("127.0.0.1", receive_buffer=buffer, send_buffer=buffer)
         self.endpoint = UtpEndpoint(os.urandom, CONFIG)
         self.now = time.monotonic()
 
@@ -85,8 +86,8 @@ class Loop:
 class Receiver(Loop):
     """Keeps what each connection brings."""
 
-    def __init__(self, connections: int, size: int) -> None:
-        super().__init__()
+    def __init__(self, buffer: int, connections: int, size: int) -> None:
+        super().__init__(buffer)
         self.connections = connections
         self.size = size
         # Not zeros: those would be no memory yet.
@@ -133,8 +134,8 @@ class Receiver(Loop):
 class Sender(Loop):
     """Sends the same on each connection."""
 
-    def __init__(self, connections: int, size: int, port: int) -> None:
-        super().__init__()
+    def __init__(self, buffer: int, connections: int, size: int, port: int) -> None:
+        super().__init__(buffer)
         self.content = memoryview(content_of(size))
         self.places: dict[UtpConnection, int] = {}
         self.opened = 0
@@ -192,17 +193,17 @@ def content_of(size: int) -> bytes:
     return seeded_stream("many", size)
 
 
-def measure(connections: int, size: int) -> Measured:
+def measure(connections: int, size: int, buffer: int) -> Measured:
     """Move so many bytes in all, shared evenly. Raises RuntimeError if a stream comes otherwise than sent."""
     command = [sys.executable, "-m", "benchmarks.many"]
-    share = str(size // connections)
+    given = str(buffer), str(connections), str(size // connections)
     with contextlib.ExitStack() as stack:
 
         def start(*arguments: str) -> Process:
             return stack.enter_context(contextlib.closing(Process([*command, *arguments], LIMIT)))
 
-        receiver = start("receive", str(connections), share)
-        sender = start("send", str(connections), share, str(next(receiver.news("listening"))["port"]))
+        receiver = start("receive", *given)
+        sender = start("send", *given, str(next(receiver.news("listening"))["port"]))
         received, sent = next(receiver.news("received")), next(sender.news("sent"))
     if received["whole"] != connections:
         raise RuntimeError(f"{connections - received['whole']} streams came otherwise than they were sent")
@@ -226,11 +227,12 @@ def main() -> None:
     )
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--megabytes", type=int, default=1024)
+    parser.add_argument("--buffer", type=int, default=4, help="MiB, each of the kernel's two")
     options = parser.parse_args()
     measured: dict[int, list[Measured]] = {count: [] for count in COUNTS}
     for _ in range(options.runs):
         for count in COUNTS:
-            measured[count].append(measure(count, options.megabytes << 20))
+            measured[count].append(measure(count, options.megabytes << 20, options.buffer << 20))
     table = Table("connections", "MB/s", "lowest", "highest", "CPU s/GB", "sent again")
     for count, results in measured.items():
         speeds = [result.megabytes_per_second for result in results]

@@ -12,6 +12,7 @@ import sys
 from typing import NamedTuple
 
 __all__ = [
+    "FORCED",
     "GSO_IMPOSSIBLE",
     "GSO_REFUSED",
     "ICMP_ERRORS",
@@ -40,6 +41,9 @@ SOL_UDP = 17  # <linux/udp.h>, and IPPROTO_UDP everywhere
 UDP_SEGMENT: int | None = 103 if LINUX else None  # <linux/udp.h>
 UDP_GRO: int | None = 104 if LINUX else None  # <linux/udp.h>
 SO_RXQ_OVFL: int | None = 40 if LINUX else None  # <asm-generic/socket.h>
+# The options that set a buffer's size whatever net.core.rmem_max and wmem_max say, for whoever has
+# CAP_NET_ADMIN (<asm-generic/socket.h>).
+FORCED = {socket.SO_SNDBUF: 32, socket.SO_RCVBUF: 33} if LINUX else {}
 MSG_ERRQUEUE = 0x2000  # <linux/socket.h>, for what a Family's `receive_errors` asks for
 
 # What one UDP_SEGMENT call may carry: the kernel's UDP_MAX_SEGMENTS (newer ones allow 128, every one 64), and

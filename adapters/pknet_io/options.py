@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from typing import Any
 
@@ -60,8 +61,13 @@ def use_ipv6_only(sock: socket.socket) -> bool:
 def request_buffer(sock: socket.socket, option: int, size: int) -> None:
     """Ask for a buffer of `size` bytes (SO_RCVBUF, SO_SNDBUF), and for less where the system refuses so much.
 
-    Linux gives what its limit allows without a word; the BSDs and macOS refuse.
+    Linux gives what its limit allows without a word, and all of it to whoever may set the limit (root, or
+    CAP_NET_ADMIN); the BSDs and macOS refuse.
     """
+    if option in constants.FORCED:
+        with contextlib.suppress(OSError):
+            sock.setsockopt(socket.SOL_SOCKET, constants.FORCED[option], size)
+            return
     while size:
         try:
             sock.setsockopt(socket.SOL_SOCKET, option, size)

@@ -12,6 +12,8 @@ class Frugal(socket.socket):
     """A socket that refuses buffers above 100 000 bytes, as the BSDs and macOS do."""
 
     def setsockopt(self, level, option, value):
+        if option in constants.FORCED.values():
+            raise PermissionError(errno.EPERM, "Operation not permitted")
         if option in (socket.SO_RCVBUF, socket.SO_SNDBUF) and value > 100_000:
             raise OSError(errno.ENOBUFS, "No buffer space available")
         super().setsockopt(level, option, value)
@@ -39,9 +41,33 @@ def test_the_buffers_that_were_given_are_told():
         assert (sock.receive_buffer, sock.send_buffer) == (20_000, 30_000)
 
 
-def test_a_buffer_beyond_the_limit_of_the_system_is_told_as_it_is():
+def test_a_buffer_beyond_the_limit_of_the_system_is_told_as_it_is(monkeypatch):
+    monkeypatch.setattr(constants, "FORCED", {})
     with UdpSocket.bind(receive_buffer=1 << 30) as sock:
         assert 0 < sock.receive_buffer < 1 << 30
+
+
+@pytest.mark.skipif(not constants.FORCED, reason="no system but Linux has options that go beyond the limit")
+@pytest.mark.parametrize("may_set_the_limit", [True, False])
+def test_who_may_set_the_limit_of_the_system_gets_a_buffer_beyond_it(may_set_the_limit):
+    class Kernel:
+        """What Linux does, with a limit of 200 000 bytes."""
+
+        def __init__(self):
+            self.buffers = {}
+
+        def setsockopt(self, level, option, value):
+            assert level == socket.SOL_SOCKET
+            if option == 33:  # SO_RCVBUFFORCE, <asm-generic/socket.h>
+                if not may_set_the_limit:
+                    raise PermissionError(errno.EPERM, "Operation not permitted")
+                self.buffers[socket.SO_RCVBUF] = value
+            else:
+                self.buffers[option] = min(value, 200_000)
+
+    kernel = Kernel()
+    options.request_buffer(kernel, socket.SO_RCVBUF, 4 << 20)
+    assert kernel.buffers == {socket.SO_RCVBUF: 4 << 20 if may_set_the_limit else 200_000}
 
 
 def test_an_option_that_the_system_lacks_is_not_turned_on():
