@@ -6,7 +6,7 @@ acknowledgement, and what the program gave in several pieces leaves in one run.
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.math cimport INFINITY
 from libc.stdint cimport uint8_t, uint16_t
 
@@ -66,8 +66,9 @@ cdef class UtpConnection(TimerEntry):
     def send(self, data, double now):
         """Take payload to send and return how many of its bytes were taken: fewer if the send buffer is full.
 
-        A SendBufferDrained event follows when there is room again. Raises StateError after `finish` or the
-        end of the connection.
+        Of a bytes object, or a memoryview of one, the object itself is held until the payload has left;
+        anything else is copied. A SendBufferDrained event follows when there is room again. Raises StateError
+        after `finish` or the end of the connection.
         """
         cdef Py_buffer view
         cdef Py_ssize_t taken
@@ -80,12 +81,7 @@ cdef class UtpConnection(TimerEntry):
             if taken < view.len:
                 self.send_refused = True
             if taken:
-                if taken == view.len and PyBytes_CheckExact(data):
-                    self.sender.buffer.pending.append(<bytes> data)
-                else:
-                    self.sender.buffer.pending.append(
-                        PyBytes_FromStringAndSize(<const char*> view.buf, taken)
-                    )
+                self.sender.buffer.keep(data, <const uint8_t*> view.buf, taken)
                 self.unsettle()
         finally:
             PyBuffer_Release(&view)

@@ -132,7 +132,8 @@ cdef class ReceiveBuffer:
         """Throw away what is readable."""
         self.filling = None
         self.filled = 0
-        return self.chunks.clear()
+        self.chunks.clear()
+        return True
 
     cdef bint trim(self) except False:
         """Give back what the chunk being filled holds in vain, once a batch of datagrams has been taken."""
@@ -193,7 +194,7 @@ cdef class ReceiveBuffer:
         if self.filled:
             if self.filled < PyBytes_GET_SIZE(self.filling):
                 self.resize(self.filled)
-            self.chunks.append(self.filling)
+            self.chunks.append(self.filling, <const uint8_t*> PyBytes_AS_STRING(self.filling), self.filled)
             self.filled = 0
         self.filling = None
         return True

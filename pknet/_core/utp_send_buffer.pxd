@@ -115,6 +115,7 @@ cdef class SendBuffer:
     cdef EventLog log
 
     cdef void start(self, uint16_t seq_nr) noexcept
+    cdef bint keep(self, data, const uint8_t* start, Py_ssize_t size) except False
     cdef Py_ssize_t outstanding(self) noexcept
     cdef SentPacket* packet(self, uint16_t seq_nr) noexcept
     cdef void acknowledge(

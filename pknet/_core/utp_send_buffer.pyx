@@ -1,14 +1,15 @@
 """What the program gave and the peer has not acknowledged.
 
-Payload is copied once: from the program's bytes into the run that goes on the wire. A packet in flight only
+Payload is copied once: from the program's bytes object into the run that goes on the wire. A packet in flight only
 points there; a run is freed when its last packet is acknowledged. A packet's payload is fixed once it has a
 sequence number, since uTP counts packets and the first copy may yet arrive.
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
-from cpython.ref cimport Py_DECREF, Py_INCREF
+from cpython.memoryview cimport PyMemoryView_Check, PyMemoryView_GET_BASE
+from cpython.ref cimport Py_DECREF, Py_INCREF, PyObject
 from libc.math cimport INFINITY
 from libc.string cimport memcpy
 
@@ -48,6 +49,22 @@ cdef class SendBuffer:
         """Set the first sequence number to use."""
         self.first = self.next = self.lost_from = self.sight_end = seq_nr
         self.highest_arrived = self.told = seq_nr - 1
+
+    cdef bint keep(self, data, const uint8_t* start, Py_ssize_t size) except False:
+        """Put the program's payload, `size` bytes, not 0, at the start of `data`, behind what is pending."""
+        cdef bytes owner
+        cdef PyObject* viewed
+        if PyMemoryView_Check(data):
+            viewed = <PyObject*> PyMemoryView_GET_BASE(data)
+            if viewed != NULL:
+                data = <object> viewed
+        if PyBytes_CheckExact(data):
+            owner = <bytes> data
+        else:
+            # It may change before it leaves.
+            owner = PyBytes_FromStringAndSize(<const char*> start, size)
+            start = <const uint8_t*> PyBytes_AS_STRING(owner)
+        return self.pending.append(owner, start, size)
 
     cdef Py_ssize_t outstanding(self) noexcept:
         """Return how many packets are not acknowledged in order."""

@@ -2,10 +2,12 @@
 
 import tracemalloc
 from collections import deque
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pknet.utp import UtpConfig
 from tests.utp.peer import Peer, read_all
 
 sizes = st.one_of(st.integers(1, 9), st.integers(1000, 9000))
@@ -37,6 +39,33 @@ def test_reading_follows_a_model(steps: list[tuple[bool, bool, int]]) -> None:
         assert list(read) == [model.popleft() for _ in read]
         assert connection.readable == len(model)
     assert list(read_all(connection, peer.now)) == list(model)
+
+
+CONTENT = memoryview(bytes(number % 251 for number in range(20_000)))
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([bytes, memoryview, bytearray]), sizes, st.booleans()), max_size=100)
+)
+def test_what_is_sent_follows_a_model(steps: list[tuple[Any, int, bool]]) -> None:
+    peer = Peer(UtpConfig(send_buffer=1 << 20))
+    connection = peer.dial_and_prove()
+    model, sent = bytearray(), bytearray()
+    place = 0
+    for kind, size, leaves in steps:
+        # Often where the piece before ended, sometimes elsewhere.
+        place = place if place + size <= len(CONTENT) else size
+        piece = CONTENT[place : place + size]
+        assert connection.send(kind(piece), peer.now) == len(piece)
+        place += size
+        model += piece
+        if leaves:
+            sent += peer.take_payload()
+            peer.state()
+    while payload := peer.take_payload():
+        sent += payload
+        peer.state()
+    assert sent == model
 
 
 def test_what_was_read_is_not_held() -> None:

@@ -1,9 +1,13 @@
 """How a connection opens, what its verbs do, and each way in which it ends."""
 
+import ctypes
 import gc
 import math
+import tracemalloc
 import weakref
 from array import array
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -150,9 +154,43 @@ def test_any_buffer_can_be_sent(data: bytearray | memoryview) -> None:
     peer = Peer()
     connection = peer.dial_and_prove()
     assert connection.send(data, peer.now) == 4
-    if isinstance(data, bytearray):
-        data[:] = b"gone"
     assert peer.take_payload() == b"abcd"
+
+
+@pytest.mark.parametrize("view", [bytearray, memoryview, lambda data: memoryview(data).toreadonly()])
+def test_what_the_program_changes_after_send_is_sent_as_it_was(view: Callable[[bytearray], Any]) -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    data = bytearray(b"abcd")
+    connection.send(view(data), peer.now)
+    data[:] = b"gone"
+    assert peer.take_payload() == b"abcd"
+
+
+def test_memory_that_no_object_owns_can_be_sent() -> None:
+    view_of = ctypes.pythonapi.PyMemoryView_FromMemory
+    view_of.restype, view_of.argtypes = ctypes.py_object, [ctypes.c_void_p, ctypes.c_ssize_t, ctypes.c_int]
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    memory = ctypes.create_string_buffer(b"abcd", 4)
+    assert connection.send(view_of(ctypes.addressof(memory), 4, 0x100), peer.now) == 4
+    memory[:] = b"gone"
+    assert peer.take_payload() == b"abcd"
+
+
+def test_a_bytes_object_is_not_copied_before_it_leaves() -> None:
+    peer = Peer(UtpConfig(send_buffer=8 << 20))
+    connection = peer.dial_and_prove()
+    data = memoryview(bytes(4 << 20))
+    tracemalloc.start()
+    try:
+        for start in range(0, len(data), 1 << 16):
+            connection.send(data[start : start + (1 << 16)], peer.now)
+        connection.send(bytes(data.obj), peer.now)
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+    finally:
+        tracemalloc.stop()
+    assert connection.unacknowledged == 8 << 20
 
 
 def test_a_buffer_of_items_is_sent_as_its_bytes() -> None:
