@@ -44,7 +44,7 @@ cdef class ByteQueue:
         return True
 
     cdef bytes take(self, Py_ssize_t limit):
-        """Take at most `limit` bytes, and no more than one piece, so that a whole bytes object is not copied."""
+        """Take at most `limit` bytes, and no more than one piece: a whole bytes object is not copied."""
         cdef Piece* piece
         cdef bytes taken
         if self.size == 0 or limit <= 0:
