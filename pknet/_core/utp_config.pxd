@@ -22,6 +22,7 @@ cdef class UtpConfig:
     cdef readonly double min_timeout
     cdef readonly double max_timeout
     cdef readonly double peer_timeout
+    cdef readonly double ack_delay
     cdef readonly object keepalive
     cdef readonly object idle_timeout
     # The same as numbers, infinite for None.

@@ -18,6 +18,7 @@ class UtpConfig:
     min_timeout: float
     max_timeout: float
     peer_timeout: float
+    ack_delay: float
     keepalive: float | None
     idle_timeout: float | None
     max_connections: int
@@ -46,6 +47,7 @@ class UtpConfig:
         min_timeout: float = 0.5,
         max_timeout: float = 60.0,
         peer_timeout: float = 30.0,
+        ack_delay: float = 0.0,
         keepalive: float | None = 29.0,
         idle_timeout: float | None = 120.0,
         max_connections: int = 65536,

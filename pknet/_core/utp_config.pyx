@@ -23,6 +23,9 @@ CONTROLLERS = ("ledbat", "ledbat++", "cubic", "bbr")
 # Shorter times drown in the rounding of a clock that has run for years.
 cdef double SHORTEST_TIME = 0.001
 
+# What a sender that is to probe for a lost tail has to expect (RFC 9293 section 3.8.6.3).
+cdef double MAX_ACK_DELAY = 0.5
+
 
 cdef class UtpConfig:
     """Settings of an endpoint's connections; times are seconds, sizes are bytes.
@@ -40,7 +43,9 @@ cdef class UtpConfig:
     repeated. `half_open_timeout`: how long an incoming connection may stay unproven; libutp's initiator,
     if it has nothing to say, proves itself by its keepalive after 29 seconds. `initial_timeout`,
     `min_timeout`, `max_timeout`: bounds of the retransmission timer (RFC 6298). `peer_timeout`: how long
-    a peer that owes an acknowledgement may be silent. `keepalive`: interval of packets on an idle
+    a peer that owes an acknowledgement may be silent. `ack_delay`: how long a single packet that came may
+    wait for an answer that its acknowledgement rides on, 0 for not at all; two are acknowledged at once
+    (RFC 9293 section 3.8.6.3). `keepalive`: interval of packets on an idle
     connection, None for none. `idle_timeout`: how long a peer that owes nothing may be silent; from half
     of it on it is asked whether it is there; None for as long as it likes. `max_connections`: beyond it a
     SYN is dropped. `max_connections_of_source`: the same for those that came in from one IPv4 address, or
@@ -71,6 +76,7 @@ cdef class UtpConfig:
         min_timeout=0.5,
         max_timeout=60.0,
         peer_timeout=30.0,
+        double ack_delay=0.0,
         keepalive=29.0,
         idle_timeout=120.0,
         Py_ssize_t max_connections=65536,
@@ -105,6 +111,8 @@ cdef class UtpConfig:
         for name, time in (("keepalive", keepalive), ("idle_timeout", idle_timeout)):
             if time is not None:
                 check_time(name, time)
+        if not 0 <= ack_delay <= MAX_ACK_DELAY:
+            raise ValueError(f"ack_delay must be 0 to {MAX_ACK_DELAY} seconds, not {ack_delay}")
         if not min_timeout <= initial_timeout <= max_timeout:
             raise ValueError("min_timeout <= initial_timeout <= max_timeout does not hold")
         if ledbat_gain is not None and not 0 < ledbat_gain <= 16:
@@ -132,6 +140,7 @@ cdef class UtpConfig:
         self.min_timeout = min_timeout
         self.max_timeout = max_timeout
         self.peer_timeout = peer_timeout
+        self.ack_delay = ack_delay
         self.keepalive = keepalive
         self.idle_timeout = idle_timeout
         self.keepalive_interval = INFINITY if keepalive is None else keepalive

@@ -5,7 +5,7 @@ from pknet._core.utp_ages cimport PacketAges
 from pknet._core.utp_handshake cimport Handshake
 from pknet._core.utp_outlet cimport Outlet
 from pknet._core.utp_packet cimport PacketHeader
-from pknet._core.utp_receive_buffer cimport ReceiveBuffer
+from pknet._core.utp_receive_buffer cimport Arrival, ReceiveBuffer
 from pknet._core.utp_sender cimport Sender
 from pknet._core.utp_shared cimport Shared
 from pknet._core.utp_timers cimport TimerTable
@@ -36,11 +36,15 @@ cdef class UtpConnection(TimerEntry):
     cdef PacketAges ages
     cdef State state
     cdef uint16_t receive_id
+    # No more bits than are needed: there may be many connections.
     # How often the SYN-ACK has been acknowledged without being asked.
-    cdef int proofs
+    cdef uint8_t proofs
+    # How many packets of payload came since the last acknowledgement.
+    cdef uint8_t ack_owed
     # When the newest payload left the peer, by its clock.
     cdef uint32_t payload_sent_at
-    # Flags are a byte each: there may be many connections.
+    # Bytes that came after `close` when the peer knew of it.
+    cdef uint32_t last_words
     cdef uint8_t is_unsettled
     cdef uint8_t ack_needed
     # What came since the last acknowledgement: payload for the first time, and the last packet sent again.
@@ -50,8 +54,6 @@ cdef class UtpConnection(TimerEntry):
     cdef uint8_t data_told
     cdef uint8_t eof_told
     cdef uint8_t send_refused
-    # Bytes that came after `close` when the peer knew of it.
-    cdef Py_ssize_t last_words
     cdef double last_heard
     cdef readonly unsigned long long bytes_received
     cdef readonly unsigned long long packets_received
@@ -68,6 +70,7 @@ cdef class UtpConnection(TimerEntry):
     cdef bint plausible(self, const PacketHeader* packet) noexcept
     cdef bint is_of_now(self, const PacketHeader* packet) except -1
     cdef bint receive_reset(self, const PacketHeader* packet) except False
+    cdef void owe_acknowledgement(self, uint16_t seq_nr, Arrival arrival) noexcept
     cdef bint receive_payload(self, const PacketHeader* packet, Py_ssize_t hint) except False
     cdef bint after_read(self, Py_ssize_t count) except False
     cdef bint unsettle(self) except False

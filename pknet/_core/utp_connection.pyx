@@ -16,9 +16,9 @@ from pknet._core.utp_metrics cimport change_log, figures, log_changes
 from pknet._core.utp_outlet cimport Outlet
 from pknet._core.utp_packet cimport ST_FIN, ST_RESET, ST_STATE, HeaderFields, seq_distance
 from pknet._core.utp_path_mtu cimport PathMtu
-from pknet._core.utp_receive_buffer cimport ARRIVED_BEYOND_LIMIT, ARRIVED_TWICE, Arrival
+from pknet._core.utp_receive_buffer cimport ARRIVED_BEYOND_LIMIT, ARRIVED_IN_ORDER, ARRIVED_TWICE
 from pknet._core.utp_shared cimport Shared
-from pknet._core.utp_timers cimport GIVE_UP, IDLE, KEEPALIVE, LINGER, PROVE, WINDOW
+from pknet._core.utp_timers cimport ACKNOWLEDGE, GIVE_UP, IDLE, KEEPALIVE, LINGER, PROVE, WINDOW
 
 from pknet._core.utp_events import (
     CloseReason, ConnectionAccepted, ConnectionClosed, ConnectionOpened, DataReceived, EofReceived,
@@ -33,6 +33,8 @@ cdef enum:
     # So many bytes may still come after `close` when the peer knows of it: what says "I have finished too" in
     # the program's own protocol, as the close_notify of TLS.
     MAX_LAST_WORDS = 64
+    # Of so many packets the last is acknowledged at once (RFC 9293 section 3.8.6.3).
+    ACK_EVERY = 2
     # How often an initiator that has nothing to say acknowledges the SYN-ACK again.
     MAX_PROOFS = 4
     # From so many packets on it is noted how far the numbers had come when: far fewer than they are.
@@ -403,7 +405,7 @@ cdef class UtpConnection(TimerEntry):
         cdef Arrival arrival = self.receiving.receive(
             packet.seq_nr, packet.payload, packet.payload_size, hint, packet.type == ST_FIN
         )
-        self.ack_needed = True
+        self.owe_acknowledgement(packet.seq_nr, arrival)
         if self.reader_gone:
             self.receiving.clear()
         if self.reader_gone and packet.payload_size and arrival != ARRIVED_TWICE:
@@ -434,6 +436,22 @@ cdef class UtpConnection(TimerEntry):
             self.eof_told = True
             self.shared.tell(EofReceived(self))
         return True
+
+    cdef void owe_acknowledgement(self, uint16_t seq_nr, Arrival arrival) noexcept:
+        """Acknowledge what came at once, or if it is a single packet in order, with what is sent soon."""
+        self.ack_owed = min(self.ack_owed + 1, ACK_EVERY)
+        if (
+            self.ack_owed == ACK_EVERY
+            or arrival != ARRIVED_IN_ORDER
+            # It filled a gap, or there still is one (RFC 5681 section 4.2).
+            or self.receiving.ack_nr != seq_nr
+            or self.receiving.early_count
+            or self.receiving.fin_known
+            or self.shared.config.ack_delay == 0
+        ):
+            self.ack_needed = True
+        else:
+            self.timers.at[ACKNOWLEDGE] = self.shared.now + self.shared.config.ack_delay
 
     cdef bint after_read(self, Py_ssize_t count) except False:
         """Tell the peer when reading has reopened its window, or shown that it should be larger."""
@@ -495,6 +513,9 @@ cdef class UtpConnection(TimerEntry):
         # DATA carries no selective ACK: with that extension a full packet sent again would not fit.
         if self.ack_needed and (not sent or self.receiving.early_count):
             self.outlet.send_state()
+        if sent or self.ack_needed:
+            self.ack_owed = 0
+            self.timers.at[ACKNOWLEDGE] = INFINITY
         if self.came_again and self.receiving.early_count == 0 and (sent or self.came_anew):
             # A STATE that acknowledges nothing new tells who sent a tail probe that both copies have come
             # (RFC 8985 section 7.4.2).
@@ -549,6 +570,9 @@ cdef class UtpConnection(TimerEntry):
             at[PROVE] = INFINITY
             if self.proofs < MAX_PROOFS:
                 at[PROVE] = now + self.sender.rtt.timeout * (1 << self.proofs)
+            self.ack_needed = True
+        if at[ACKNOWLEDGE] <= now:
+            at[ACKNOWLEDGE] = INFINITY
             self.ack_needed = True
         if at[WINDOW] <= now:
             at[WINDOW] = INFINITY

@@ -1,8 +1,8 @@
 """What the program gave and the peer has not acknowledged.
 
-Payload is copied once: from the program's bytes object into the run that goes on the wire. A packet in flight only
-points there; a run is freed when its last packet is acknowledged. A packet's payload is fixed once it has a
-sequence number, since uTP counts packets and the first copy may yet arrive.
+Payload is copied once: from the program's bytes object into the run that goes on the wire. A packet in flight
+only points there; a run is freed when its last packet is acknowledged. A packet's payload is fixed once it
+has a sequence number, since uTP counts packets and the first copy may yet arrive.
 """
 
 cimport cython

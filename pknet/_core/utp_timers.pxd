@@ -4,6 +4,7 @@ cdef enum:
     TAIL
     PROBE
     PACE
+    ACKNOWLEDGE
     PROVE
     KEEPALIVE
     IDLE

@@ -8,6 +8,7 @@ NAMES = (
     "tail",  # the last packets may be lost, and nothing follows that could show it (RFC 8985 section 7)
     "probe",  # the peer's window is shut: ask whether it is still
     "pace",  # the next packets may leave
+    "acknowledge",  # what came has waited long enough for an answer to ride on
     "prove",  # the acceptor may not know yet that its SYN-ACK arrived
     "keepalive",  # the path would be forgotten by a NAT
     "idle",  # nothing is owed, and the peer has not answered the question whether it is there

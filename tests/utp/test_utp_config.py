@@ -9,6 +9,7 @@ def test_the_defaults_stand() -> None:
     assert config.receive_buffer is config.send_buffer is None
     assert (config.ledbat_target, config.peer_timeout, config.keepalive) == (0.1, 30, 29)
     assert config.accept
+    assert config.ack_delay == 0
     assert not config.nagle
 
 
@@ -40,6 +41,9 @@ def test_an_endpoint_has_its_settings(accept: bool) -> None:
         {"peer_timeout": float("inf")},
         {"keepalive": 0.0},
         {"idle_timeout": 0.0},
+        {"ack_delay": -0.001},
+        {"ack_delay": 0.501},
+        {"ack_delay": float("nan")},
         {"keepalive": 1e-300},
         {"keepalive": float("nan")},
         {"max_connections": 0},

@@ -736,3 +736,73 @@ def test_packets_sent_again_leave_in_runs_that_one_call_takes() -> None:
     peer.take()
     assert max(len(transmit.data) for transmit in peer.transmits) > 9000
     assert all(len(transmit.data) <= 65507 for transmit in peer.transmits)
+
+
+# Acknowledgements that wait.
+
+
+def waiting_peer() -> tuple[Peer, UtpConnection]:
+    peer = Peer(UtpConfig(ack_delay=0.1))
+    connection = peer.dial_and_prove()
+    peer.pass_time(0.2)
+    peer.take()
+    return peer, connection
+
+
+def test_a_packet_that_the_program_answers_soon_is_acknowledged_by_the_answer() -> None:
+    peer, connection = waiting_peer()
+    peer.data(b"request")
+    assert peer.take() == []
+    assert connection.next_timer == "acknowledge"
+    peer.pass_time(0.05)
+    connection.send(b"answer", peer.now)
+    (answer,) = peer.take()
+    assert (answer.type, answer.payload, answer.ack_nr) == (DATA, b"answer", peer.seq_nr - 1)
+    peer.state()
+    peer.pass_time(1)
+    assert peer.take() == []
+
+
+def test_a_packet_that_nobody_answers_is_acknowledged_when_it_has_waited() -> None:
+    peer, _ = waiting_peer()
+    peer.data(b"news")
+    peer.pass_time(0.099)
+    assert peer.take() == []
+    peer.pass_time(0.002)
+    (state,) = peer.take()
+    assert (state.type, state.ack_nr) == (STATE, peer.seq_nr - 1)
+    peer.pass_time(1)
+    assert peer.take() == []
+
+
+def test_the_second_packet_does_not_wait() -> None:
+    peer, _ = waiting_peer()
+    for _ in range(3):
+        peer.data(b"one")
+        assert peer.take() == []
+        peer.data(b"two")
+        assert [packet.type for packet in peer.take()] == [STATE]
+
+
+def test_what_came_twice_or_early_or_fills_a_gap_or_ends_the_stream_does_not_wait() -> None:
+    peer, _ = waiting_peer()
+    first = peer.seq_nr
+    peer.data(b"a")
+    peer.pass_time(0.2)
+    peer.take()
+    peer.data(b"a", seq_nr=first)
+    assert [packet.ack_nr for packet in peer.take()] == [first]
+    peer.data(b"c", seq_nr=first + 2)
+    assert [packet.ack_nr for packet in peer.take()] == [first]
+    peer.data(b"b", seq_nr=first + 1)
+    assert [packet.ack_nr for packet in peer.take()] == [first + 2]
+    peer.fin(seq_nr=first + 3)
+    assert [packet.ack_nr for packet in peer.take()] == [first + 3]
+
+
+def test_a_connection_that_ends_while_an_acknowledgement_waits_leaves_no_timer() -> None:
+    peer, connection = waiting_peer()
+    peer.data(b"news")
+    connection.abort(peer.now)
+    peer.pass_time(10)
+    assert peer.endpoint.next_timeout() is None
