@@ -81,6 +81,7 @@ cdef class Sender:
     cdef bint acknowledge(
         self, const PacketHeader* packet, bint is_complete, double round_trip, double now
     ) noexcept
+    cdef void measure(self, Acknowledged* result, double round_trip) noexcept
     cdef bint window_is_full(self) noexcept
     cdef bint is_overtaken(self, uint32_t timestamp) noexcept
     cdef void take_window(self, const PacketHeader* packet, double now) noexcept

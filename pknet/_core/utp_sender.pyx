@@ -128,8 +128,9 @@ cdef class Sender:
             packet.ack_nr, packet.selective_ack, packet.selective_ack_size,
             is_complete, self.rtt.least, now, &result
         )
-        if result.rtt >= 0:
-            self.rtt.sample(result.rtt)
+        if packet.timestamp_difference == NO_SAMPLE_EITHER:
+            round_trip = -1
+        self.measure(&result, round_trip)
         if result.advanced:
             self.duplicate_acks = 0
             self.timers.at[RETRANSMIT] = self.timers.at[TAIL] = INFINITY
@@ -178,6 +179,21 @@ cdef class Sender:
         if result.fin:
             self.fin_acknowledged = True
         return result.packets > 0
+
+    cdef void measure(self, Acknowledged* result, double round_trip) noexcept:
+        """Take the round-trip time of what was acknowledged.
+
+        The delays name the packet that was answered, as timestamps do in TCP: so they are right where one was
+        sent again (RFC 6298 section 3), and where the news of one waited for another to be sent again.
+        """
+        if result.packets and 0 < round_trip < self.rtt.max_timeout:
+            if result.rtt > round_trip + self.rtt.min_timeout:
+                result.rtt = -1
+                self.rtt.sample(round_trip)
+            elif result.rtt < 0 and self.rtt.backoff:
+                self.rtt.sample(round_trip)
+        if result.rtt >= 0:
+            self.rtt.sample(result.rtt)
 
     cdef bint window_is_full(self) noexcept:
         """Return whether it is the congestion window that limits what is in flight.

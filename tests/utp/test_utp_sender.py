@@ -696,6 +696,63 @@ def test_the_timeout_stays_backed_off_until_a_packet_sent_once_is_acknowledged()
     assert [n for _, n in sent_after(peer, 0.3)] == [number]
 
 
+@pytest.mark.parametrize(("round_trip", "least", "most"), [(RTT, 0.2, 0.5), (3, 0.9, 1.1)])
+def test_the_delays_of_a_packet_that_was_sent_again_end_the_back_off(
+    round_trip: float, least: float, most: float
+) -> None:
+    # As timestamps do in TCP (RFC 6298 section 3).
+    peer = Peer()
+    connection = opened(peer)
+    connection.send(b"a", peer.now)
+    peer.pass_time(4)
+    peer.take()
+    give_delays(peer, round_trip)
+    connection.send(b"b", peer.now)
+    (number,) = [packet.seq_nr for packet in peer.take()]
+    assert sent_after(peer, least) == []
+    assert [n for _, n in sent_after(peer, most - least)] == [number]
+
+
+@pytest.mark.parametrize("back", [0, 0x7FFFFFFF])
+def test_an_old_client_that_names_no_delay_does_not_end_the_back_off(back: int) -> None:
+    peer = Peer()
+    connection = opened(peer)
+    connection.send(b"a", peer.now)
+    peer.pass_time(4)
+    peer.take()
+    # Both together would be a tenth of a second, if they were delays.
+    there = 100_000 - back
+    peer.state(timestamp=(int(peer.now * 1e6) - there) & 0xFFFFFFFF, timestamp_difference=back)
+    connection.send(b"b", peer.now)
+    peer.take()
+    assert sent_after(peer, 3.9) == []
+
+
+def test_news_that_waited_for_another_packet_to_be_sent_again_gives_no_round_trip() -> None:
+    # The first of six is lost, and every acknowledgement until it is sent again.
+    peer = Peer()
+    connection = opened(peer)
+    connection.send(bytes(6 * SEGMENT), peer.now)
+    first = peer.take()[0].seq_nr
+    peer.pass_time(4)
+    peer.take()
+    # DATA has no mask.
+    give_delays(peer, RTT, type=DATA, payload=b"answer", ack_nr=first)
+    give_delays(peer, RTT, ack_nr=first, selective_ack=mask_of(first, first + 4))
+    assert connection.rtt == pytest.approx(RTT)
+
+
+def give_delays(peer: Peer, round_trip: float, type: int = STATE, **fields: object) -> None:
+    """Send a packet whose delays there and back make this round trip."""
+    half = round_trip / 2
+    peer.give(
+        type,
+        timestamp=int((peer.now - half) * 1e6) & 0xFFFFFFFF,
+        timestamp_difference=round(half * 1e6),
+        **fields,
+    )
+
+
 def test_a_peer_that_drops_what_it_had_acknowledged_selectively_gets_it_again() -> None:
     peer = Peer()
     connection = opened(peer)
