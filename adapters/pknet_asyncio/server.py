@@ -37,8 +37,9 @@ class UtpServer(asyncio.AbstractServer):
 
     `async with` closes it and waits for its connections; where the body fails, or is cancelled, they are
     aborted instead.
-    After `wait_closed` the socket goes on answering for connections that have just ended, for about two
-    seconds: their peers may not have heard the last acknowledgement. As long the port is in use.
+    After `wait_closed` the socket goes on answering for connections that have just ended, for two seconds or,
+    where packets were lost, up to peer_timeout: their peers may not have heard the last acknowledgement. As
+    long the port is in use.
     """
 
     def __init__(

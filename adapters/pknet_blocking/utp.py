@@ -95,8 +95,9 @@ def create_server(
 class UtpListener(SocketLike):
     """A uTP server: connections come in until it is closed, and wait for `accept`.
 
-    After `wait_closed` the socket goes on answering for connections that have just ended, for about two
-    seconds: their peers may not have heard the last acknowledgement. As long the port is in use. One that
+    After `wait_closed` the socket goes on answering for connections that have just ended, for two seconds or,
+    where packets were lost, up to peer_timeout: their peers may not have heard the last acknowledgement. As
+    long the port is in use. One that
     nobody refers to any more is closed, with a ResourceWarning.
     """
 

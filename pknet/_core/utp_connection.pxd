@@ -34,7 +34,8 @@ cdef class UtpConnection(TimerEntry):
     cdef Handshake handshake
     # None while the connection is young.
     cdef PacketAges ages
-    cdef State state
+    # A State.
+    cdef uint8_t state
     cdef uint16_t receive_id
     # No more bits than are needed: there may be many connections.
     # How often the SYN-ACK has been acknowledged without being asked.
@@ -43,8 +44,10 @@ cdef class UtpConnection(TimerEntry):
     cdef uint8_t ack_owed
     # When the newest payload left the peer, by its clock.
     cdef uint32_t payload_sent_at
+    # The longest that the peer waited before it sent payload again, in seconds.
+    cdef float longest_wait
     # Bytes that came after `close` when the peer knew of it.
-    cdef uint32_t last_words
+    cdef uint16_t last_words
     cdef uint8_t is_unsettled
     cdef uint8_t ack_needed
     # What came since the last acknowledgement: payload for the first time, and the last packet sent again.
@@ -81,7 +84,8 @@ cdef class UtpConnection(TimerEntry):
     cdef bint fire_timers(self) except False
     cdef bint give_up(self) except False
     cdef bint maybe_finish(self) except False
-    cdef void linger(self, double silence) noexcept
+    cdef void note_wait(self, const PacketHeader* packet) noexcept
+    cdef void linger(self) noexcept
     cdef bint tell_end(self, reason) except False
     cdef bint end(self, reason) except False
     cdef bint leave(self) except False

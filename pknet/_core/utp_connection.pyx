@@ -8,7 +8,7 @@ acknowledgement, and what the program gave in several pieces leaves in one run.
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_GET_SIZE
 from libc.math cimport INFINITY
-from libc.stdint cimport uint8_t, uint16_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t
 
 from pknet._core.utp_ages cimport PacketAges
 from pknet._core.utp_handshake cimport answer, dial
@@ -41,6 +41,8 @@ cdef enum:
     AGES_SINCE = 1024
     # How often a silent peer is asked whether it is there before it is taken for gone.
     QUESTIONS = 4
+    # Who has waited for an acknowledgement waits twice as long next, then four times, then eight times.
+    LINGER_WAITS = 14
 
 # The least time for which the last FIN is acknowledged again.
 cdef double LINGER_TIME = 2.0
@@ -313,7 +315,6 @@ cdef class UtpConnection(TimerEntry):
     cdef bint receive(self, const PacketHeader* packet, Py_ssize_t hint) except False:
         """Take a packet of this connection. `hint`: about how much payload may follow in the same batch."""
         cdef double round_trip = -1
-        cdef double silence = self.shared.now - self.last_heard
         if packet.type == ST_RESET:
             return self.receive_reset(packet)
         if self.state == SYN_SENT:
@@ -336,7 +337,8 @@ cdef class UtpConnection(TimerEntry):
             # Lingering: the peer may not have heard the last acknowledgement, nor the next (RFC 9293 section
             # 3.10.7.4 has the same rule for TIME-WAIT).
             if packet.type != ST_STATE:
-                self.linger(silence)
+                self.note_wait(packet)
+                self.linger()
                 self.ack_needed = True
                 self.unsettle()
             return True
@@ -402,16 +404,19 @@ cdef class UtpConnection(TimerEntry):
         return True
 
     cdef bint receive_payload(self, const PacketHeader* packet, Py_ssize_t hint) except False:
+        cdef bint is_gap_known = self.receiving.early_count > 0
         cdef Arrival arrival = self.receiving.receive(
             packet.seq_nr, packet.payload, packet.payload_size, hint, packet.type == ST_FIN
         )
         self.owe_acknowledgement(packet.seq_nr, arrival)
+        if is_gap_known or arrival == ARRIVED_TWICE:
+            self.note_wait(packet)
         if self.reader_gone:
             self.receiving.clear()
         if self.reader_gone and packet.payload_size and arrival != ARRIVED_TWICE:
             self.shared.counters.unread += 1
             if self.sender.fin_acknowledged:
-                self.last_words += packet.payload_size
+                self.last_words = <uint16_t> min(self.last_words + packet.payload_size, MAX_LAST_WORDS + 1)
                 if self.last_words > MAX_LAST_WORDS:
                     # The peer knows that this side has finished and goes on: it has to learn that nobody
                     # reads.
@@ -613,15 +618,24 @@ cdef class UtpConnection(TimerEntry):
         if self.receiving.finished:
             self.state = CLOSED
             self.timers.stop_all()
-            self.linger(0)
+            self.linger()
         elif not self.reader_gone:
             return True
         return self.tell_end(CloseReason.FINISHED)
 
-    cdef void linger(self, double silence) noexcept:
-        """Have the peer's FIN acknowledged for some time yet; it was silent so long, and may double that."""
+    cdef void note_wait(self, const PacketHeader* packet) noexcept:
+        """Note how long the peer had waited, by its clock, when it sent a packet that may be one sent again."""
+        cdef int32_t waited = <int32_t> (packet.timestamp - self.payload_sent_at)
+        # An empty DATA is no packet sent again but a question.
+        if packet.timestamp and (packet.payload_size or packet.type == ST_FIN):
+            self.longest_wait = max(self.longest_wait, <float> (waited * 1e-6))
+
+    cdef void linger(self) noexcept:
+        """Have the peer's FIN acknowledged for some time yet: until three more of them have been lost."""
         self.timers.at[LINGER] = self.shared.now + max(
-            LINGER_TIME, 2 * self.sender.rtt.timeout, min(3 * silence, self.shared.config.peer_timeout)
+            LINGER_TIME,
+            2 * self.sender.rtt.timeout,
+            min(LINGER_WAITS * self.longest_wait, self.shared.config.peer_timeout),
         )
 
     cdef bint tell_end(self, reason) except False:

@@ -329,10 +329,49 @@ def test_the_last_fin_is_acknowledged_again_for_a_while_and_then_unknown() -> No
         assert [(packet.type, packet.ack_nr) for packet in peer.take()] == [(STATE, peer.seq_nr - 1)]
     peer.state()
     assert peer.take() == []
-    peer.pass_time(10)
+    peer.pass_time(31)
     assert len(peer.endpoint) == 0
     peer.fin(seq_nr=peer.seq_nr - 1)
     assert [packet.type for packet in peer.take()] == [RESET]
+
+
+@pytest.mark.parametrize(("waited", "lingers"), [(0.1, 2), (1, 14), (2, 28), (20, 30)])
+def test_a_peer_whose_packets_get_lost_is_still_answered_when_three_more_have_been(
+    waited: float, lingers: float
+) -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    connection.finish(peer.now)
+    peer.take()
+    lost = peer.seq_nr
+    peer.fin(seq_nr=lost + 1)
+    peer.pass_time(waited)
+    peer.data(b"at last", seq_nr=lost)
+    peer.take()
+    assert connection.close_reason is CloseReason.FINISHED
+    for _ in range(2):
+        # Answered once more, it has to be again.
+        peer.pass_time(lingers - 0.01)
+        peer.fin(seq_nr=lost + 1)
+        assert [(packet.type, packet.ack_nr) for packet in peer.take()] == [(STATE, lost + 1)]
+    peer.pass_time(30.1)
+    assert len(peer.endpoint) == 0
+
+
+def test_a_peer_that_only_paused_and_asked_is_answered_for_two_seconds() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    connection.finish(peer.now)
+    peer.data(b"first")
+    peer.take()
+    peer.pass_time(20)
+    peer.data(b"", seq_nr=peer.seq_nr - 1)
+    peer.data(b"more")
+    peer.pass_time(20)
+    peer.fin()
+    assert connection.close_reason is CloseReason.FINISHED
+    peer.pass_time(2.1)
+    assert len(peer.endpoint) == 0
 
 
 def test_finish_twice_sends_one_fin() -> None:
