@@ -34,20 +34,21 @@ cdef class UtpConnection(TimerEntry):
     cdef Handshake handshake
     # None while the connection is young.
     cdef PacketAges ages
+    # What follows is as small as it can be, and in an order that leaves no gaps: there may be many
+    # connections.
     # A State.
     cdef uint8_t state
-    cdef uint16_t receive_id
-    # No more bits than are needed: there may be many connections.
     # How often the SYN-ACK has been acknowledged without being asked.
     cdef uint8_t proofs
-    # How many packets of payload came since the last acknowledgement.
-    cdef uint8_t ack_owed
+    cdef uint16_t receive_id
     # When the newest payload left the peer, by its clock.
     cdef uint32_t payload_sent_at
     # The longest that the peer waited before it sent payload again, in seconds.
     cdef float longest_wait
     # Bytes that came after `close` when the peer knew of it.
     cdef uint16_t last_words
+    # How many packets of payload came since the last acknowledgement.
+    cdef uint8_t ack_owed
     cdef uint8_t is_unsettled
     cdef uint8_t ack_needed
     # What came since the last acknowledgement: payload for the first time, and the last packet sent again.
@@ -79,7 +80,6 @@ cdef class UtpConnection(TimerEntry):
     cdef bint unsettle(self) except False
     cdef bint settle(self) except False
     cdef bint send_packets(self) except False
-    cdef double next_keepalive(self) noexcept
     cdef bint arrange_timers(self) except False
     cdef bint fire_timers(self) except False
     cdef bint give_up(self) except False

@@ -12,13 +12,14 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t
 
 from pknet._core.utp_ages cimport PacketAges
 from pknet._core.utp_handshake cimport answer, dial
+from pknet._core.utp_keepalive cimport arrange_keepalive, fire_keepalive
 from pknet._core.utp_metrics cimport change_log, figures, log_changes
 from pknet._core.utp_outlet cimport Outlet
 from pknet._core.utp_packet cimport ST_FIN, ST_RESET, ST_STATE, HeaderFields, seq_distance
 from pknet._core.utp_path_mtu cimport PathMtu
 from pknet._core.utp_receive_buffer cimport ARRIVED_BEYOND_LIMIT, ARRIVED_IN_ORDER, ARRIVED_TWICE
 from pknet._core.utp_shared cimport Shared
-from pknet._core.utp_timers cimport ACKNOWLEDGE, GIVE_UP, IDLE, KEEPALIVE, LINGER, PROVE, WINDOW
+from pknet._core.utp_timers cimport ACKNOWLEDGE, GIVE_UP, IDLE, LINGER, PROVE, WINDOW
 
 from pknet._core.utp_events import (
     CloseReason, ConnectionAccepted, ConnectionClosed, ConnectionOpened, DataReceived, EofReceived,
@@ -39,8 +40,6 @@ cdef enum:
     MAX_PROOFS = 4
     # From so many packets on it is noted how far the numbers had come when: far fewer than they are.
     AGES_SINCE = 1024
-    # How often a silent peer is asked whether it is there before it is taken for gone.
-    QUESTIONS = 4
     # Who has waited for an acknowledgement waits twice as long next, then four times, then eight times.
     LINGER_WAITS = 14
 
@@ -529,14 +528,6 @@ cdef class UtpConnection(TimerEntry):
 
     # Timers.
 
-    cdef double next_keepalive(self) noexcept:
-        """Return when something has to be sent though there is nothing to send."""
-        cdef double idle = self.shared.config.idle_time
-        return min(
-            self.outlet.last_sent + self.shared.config.keepalive_interval,
-            max(self.last_heard + idle / 2, self.outlet.last_sent + idle / QUESTIONS / 2),
-        )
-
     cdef bint arrange_timers(self) except False:
         """Set each timer as the state asks, and tell the endpoint's queue the first of them."""
         cdef double now = self.shared.now
@@ -548,7 +539,7 @@ cdef class UtpConnection(TimerEntry):
             elif self.timers.at[GIVE_UP] == INFINITY:
                 self.timers.at[GIVE_UP] = now + self.shared.config.peer_timeout
                 self.timers.at[IDLE] = INFINITY
-            self.timers.at[KEEPALIVE] = self.next_keepalive()
+            arrange_keepalive(self.outlet, self.last_heard)
             if self.timers.at[WINDOW] == INFINITY:
                 self.timers.at[WINDOW] = self.tuner.next_review()
         first = self.timers.first()
@@ -582,17 +573,7 @@ cdef class UtpConnection(TimerEntry):
         if at[WINDOW] <= now:
             at[WINDOW] = INFINITY
             self.ack_needed |= self.tuner.review()
-        if at[KEEPALIVE] <= now:
-            if now < self.last_heard + self.shared.config.idle_time / 2 or self.sender.buffer.outstanding():
-                self.outlet.send_keepalive()
-            else:
-                self.outlet.send_question()
-                if at[IDLE] == INFINITY:
-                    # A packet that was to go anyway may have put off the first question, by one interval.
-                    at[IDLE] = max(
-                        self.last_heard + self.shared.config.idle_time,
-                        now + self.shared.config.idle_time * (QUESTIONS - 1) / QUESTIONS / 2,
-                    )
+        fire_keepalive(self.outlet, self.last_heard)
         self.unsettle()
         return self.arrange_timers()
 

@@ -32,6 +32,4 @@ cdef class Outlet:
     cdef bint send_bare(self, bytes packet) except False
     cdef bint send_syn(self, uint16_t seq_nr) except False
     cdef bint send_state(self) except False
-    cdef bint send_keepalive(self) except False
-    cdef bint send_question(self) except False
     cdef bint send_reset(self) except False

@@ -5,7 +5,7 @@ from libc.stdint cimport uint8_t
 
 from pknet._core.transmit cimport Transmit
 from pknet._core.utp_packet cimport (
-    HEADER_SIZE, MAX_SELECTIVE_ACK, ST_DATA, ST_RESET, ST_STATE, ST_SYN, bare_packet, state_packet,
+    HEADER_SIZE, MAX_SELECTIVE_ACK, ST_RESET, ST_SYN, bare_packet, state_packet,
 )
 
 
@@ -82,22 +82,6 @@ cdef class Outlet:
         self.fill_header(&header)
         # seq_nr is the next to send: with an older one libutp would not take the acknowledgement.
         return self.send_bare(state_packet(&header, self.sender.buffer.next, mask, size))
-
-    cdef bint send_keepalive(self) except False:
-        """Send an acknowledgement of the packet before the last: old news, that keeps the path open.
-
-        A selective ACK in it would be about other packets than those that came early.
-        """
-        cdef HeaderFields header
-        self.fill_header(&header)
-        header.ack_nr -= 1
-        return self.send_bare(bare_packet(ST_STATE, &header, self.sender.buffer.next))
-
-    cdef bint send_question(self) except False:
-        """Send what a peer that is there answers at once: a DATA that it has had, as TCP's keepalive does."""
-        cdef HeaderFields header
-        self.fill_header(&header)
-        return self.send_bare(bare_packet(ST_DATA, &header, self.sender.buffer.first - 1))
 
     cdef bint send_reset(self) except False:
         """Tell the peer that the connection is over."""
