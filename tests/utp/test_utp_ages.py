@@ -115,6 +115,26 @@ def test_an_earlier_round_is_told_apart_though_the_numbers_went_on_by_a_leap() -
     assert connection.bytes_received == 5000 + ROUND - 3
 
 
+def test_an_earlier_round_is_told_apart_though_what_closed_the_gap_was_older_still() -> None:
+    peer = Peer(UtpConfig(receive_buffer=1 << 25))
+    connection = peer.dial_and_prove()
+    send_many(peer, 5000, 1)
+    number = peer.seq_nr
+    send_many(peer, 27_000, 5)
+    # It is held up, and when it comes, twice, the numbers leap ahead: that is the border, not when it was sent.
+    late = peer.packet(DATA, payload=b".")
+    skip(peer)
+    send_many(peer, 1000, 1)
+    old = peer.packet(DATA, payload=b"old", seq_nr=number)
+    send_many(peer, 12_000, 1)
+    peer.give_bytes(bytes(late))
+    peer.give_bytes(bytes(late))
+    send_many(peer, ROUND - 27_000 - 1 - 13_000 - 3, 5)
+    peer.give_bytes(bytes(old))
+    assert peer.endpoint.counters.implausible == 1
+    assert connection.bytes_received == 5000 + ROUND - 3
+
+
 def test_a_peers_clock_that_goes_back_does_not_end_the_stream() -> None:
     peer = Peer()
     connection = peer.dial_and_prove()

@@ -1,6 +1,7 @@
 """What has come: its order, its limits, and what is said of it to the peer."""
 
 import tracemalloc
+from random import Random
 
 import pytest
 from hypothesis import given
@@ -26,6 +27,37 @@ def test_packets_in_any_order_make_one_stream(order: list[int], start: int) -> N
         assert state.ack_nr == ack_nr
         assert state.selective_ack == (mask_of(ack_nr, *early) if early else None)
     assert read_all(connection, peer.now) == b"".join(b"<%d>" % n for n in range(40))
+
+
+@given(
+    st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=8), st.randoms(use_true_random=False)
+)
+def test_a_bit_of_payload_that_is_flipped_on_the_way_changes_nothing_else(
+    payloads: list[bytes], random: Random
+) -> None:
+    order = random.sample(range(len(payloads)), len(payloads))
+    which = random.randrange(len(payloads))
+    damaged = flip(payloads[which], random.randrange(8 * len(payloads[which])))
+    results = []
+    for payload in (payloads[which], damaged):
+        peer = Peer()
+        connection = peer.dial_and_prove()
+        first = peer.seq_nr
+        for number in order:
+            peer.data(payload if number == which else payloads[number], seq_nr=first + number)
+        peer.fin(seq_nr=first + len(payloads))
+        read = read_all(connection, peer.now)
+        assert read == b"".join([*payloads[:which], payload, *payloads[which + 1 :]])
+        assert connection.at_eof
+        results.append((peer.take(), connection.stats()))
+    assert results[0] == results[1]
+
+
+def flip(data: bytes, bit: int) -> bytes:
+    """Return the data with one bit changed."""
+    changed = bytearray(data)
+    changed[bit // 8] ^= 1 << bit % 8
+    return bytes(changed)
 
 
 @given(st.lists(st.integers(0, 30), max_size=60))
