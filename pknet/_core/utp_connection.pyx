@@ -605,7 +605,7 @@ cdef class UtpConnection(TimerEntry):
         return self.tell_end(CloseReason.FINISHED)
 
     cdef void note_wait(self, const PacketHeader* packet) noexcept:
-        """Note how long the peer had waited, by its clock, when it sent a packet that may be one sent again."""
+        """Note how long the peer had waited, by its clock, when it sent what may be a packet sent again."""
         cdef int32_t waited = <int32_t> (packet.timestamp - self.payload_sent_at)
         # An empty DATA is no packet sent again but a question.
         if packet.timestamp and (packet.payload_size or packet.type == ST_FIN):

@@ -1,4 +1,4 @@
-"""How a connection with nothing to say stays: its path is kept open, and a silent peer is asked if it is there.
+"""How a connection with nothing to say stays: its path is kept open, and a silent peer is asked for a word.
 
 A NAT forgets a path that nothing goes by, so something is sent now and then that needs no answer. A peer that
 has not been heard of for half of the time that it may be silent is sent something that every program answers.

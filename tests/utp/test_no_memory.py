@@ -11,7 +11,7 @@ import pytest
 from pknet._core.utp_invariants import check_connection
 from tests.utp.peer import DATA, SEGMENT, Peer
 
-_testcapi: Any = pytest.importorskip("_testcapi", reason="this Python has no allocator that can be told to fail")
+_testcapi: Any = pytest.importorskip("_testcapi", reason="no allocator can be told to fail")
 
 STREAM = Random(5).randbytes(6 * SEGMENT + 100)
 

@@ -121,7 +121,7 @@ def test_an_earlier_round_is_told_apart_though_what_closed_the_gap_was_older_sti
     send_many(peer, 5000, 1)
     number = peer.seq_nr
     send_many(peer, 27_000, 5)
-    # It is held up, and when it comes, twice, the numbers leap ahead: that is the border, not when it was sent.
+    # It is held up, and when it comes, twice, the numbers leap ahead: that moment is the border.
     late = peer.packet(DATA, payload=b".")
     skip(peer)
     send_many(peer, 1000, 1)

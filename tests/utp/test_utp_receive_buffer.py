@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pknet._core.utp_invariants import check_connection
 from pknet.utp import DataReceived, EofReceived, UtpConfig
 from tests.utp.peer import DATA, FIN, SEGMENT, STATE, Peer, mask_of, read_all
 
@@ -67,6 +68,7 @@ def test_packets_that_come_twice_count_once(numbers: list[int]) -> None:
     first = peer.seq_nr
     for number in numbers:
         peer.data(bytes((number,)) * 3, seq_nr=first + number)
+        check_connection(connection)
     in_order = next(n for n in range(32) if n not in numbers)
     assert read_all(connection, peer.now) == b"".join(bytes((n,)) * 3 for n in range(in_order))
     assert connection.packets_duplicated == len(numbers) - len(set(numbers))
