@@ -69,6 +69,7 @@ cdef class UtpConnection(TimerEntry):
     cdef bint repeat_syn_ack(self, const PacketHeader* syn) except False
     cdef bint receive_syn_ack(self, const PacketHeader* packet) except False
     cdef bint prove(self, const PacketHeader* packet) except -1
+    cdef bint accept(self) except False
     cdef void open(self) noexcept
     cdef bint receive(self, const PacketHeader* packet, Py_ssize_t hint) except False
     cdef bint plausible(self, const PacketHeader* packet) noexcept

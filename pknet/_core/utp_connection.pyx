@@ -297,12 +297,18 @@ cdef class UtpConnection(TimerEntry):
         """Open the connection if a packet shows that the initiator has the SYN-ACK; return whether so."""
         if not self.handshake.take_proof(packet):
             return False
+        self.accept()
+        return True
+
+    cdef bint accept(self) except False:
+        """Take the place of an initiator that has proven itself."""
+        self.shared.places -= self.shared.places > 0
         if self.outlet.log is None:
             change_log(self, self.outlet, self.shared.open_log, None)
         self.open()
         del self.shared.half_open[self]
         self.shared.tell(ConnectionAccepted(self))
-        return True
+        return self.unsettle()
 
     cdef void open(self) noexcept:
         self.state = CONNECTED
@@ -314,6 +320,7 @@ cdef class UtpConnection(TimerEntry):
     cdef bint receive(self, const PacketHeader* packet, Py_ssize_t hint) except False:
         """Take a packet of this connection. `hint`: about how much payload may follow in the same batch."""
         cdef double round_trip = -1
+        cdef bint is_proof = False
         if packet.type == ST_RESET:
             return self.receive_reset(packet)
         if self.state == SYN_SENT:
@@ -321,8 +328,10 @@ cdef class UtpConnection(TimerEntry):
         if not self.plausible(packet):
             self.shared.counters.implausible += 1
             return True
-        if self.state == SYN_RECEIVED and not self.prove(packet):
-            return True
+        if self.state == SYN_RECEIVED:
+            if not self.prove(packet):
+                return True
+            is_proof = True
         if packet.timestamp and not self.is_of_now(packet):
             self.shared.counters.implausible += 1
             return True
@@ -332,6 +341,9 @@ cdef class UtpConnection(TimerEntry):
             round_trip = self.tuner.measure(
                 self.outlet.timestamp_difference, packet.timestamp_difference
             )
+        if is_proof and 0 < round_trip < self.shared.config.connect_timeout:
+            # That of the SYN-ACK, however long the initiator had nothing to say.
+            self.sender.rtt.sample(round_trip)
         if self.state == CLOSED:
             # Lingering: the peer may not have heard the last acknowledgement, nor the next (RFC 9293 section
             # 3.10.7.4 has the same rule for TIME-WAIT).
@@ -388,8 +400,10 @@ cdef class UtpConnection(TimerEntry):
         """Believe a RESET only if it acknowledges what is in flight: an off-path sender has to guess that."""
         cdef Sender sender = self.sender
         if self.state == SYN_SENT:
-            if packet.ack_nr == self.handshake.syn_seq_nr:
+            if self.handshake.takes_reset(packet):
                 return self.end(CloseReason.REFUSED)
+        elif self.state == SYN_RECEIVED and self.handshake.takes_reset(packet):
+            return self.end(CloseReason.RESET)
         # A reset for an unknown connection acknowledges the offending packet, which for a STATE is one past
         # what is in flight.
         elif self.state != CLOSED and (

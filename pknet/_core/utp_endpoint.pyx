@@ -88,7 +88,8 @@ cdef class UtpEndpoint:
         """How many connections may yet come in, None for any number; each that is accepted takes one.
 
         While there is none, those who want in are not answered, and try again: set it as the program takes
-        what it was given, and it is never given more than it can take.
+        what it was given, and it is never given more than it can take. Who was told that the connection is
+        open, and waits for this side to speak, comes in when it is set, which may make an event.
         """
         return None if self.shared.places < 0 else self.shared.places
 
@@ -97,6 +98,8 @@ cdef class UtpEndpoint:
         if places is not None and places < 0:
             raise ValueError(f"places must not be negative, not {places}")
         self.shared.places = -1 if places is None else places
+        if self.shared.places:
+            self.let_in()
 
     @property
     def open_log(self):
@@ -442,6 +445,16 @@ cdef class UtpEndpoint:
             self.count -= 1
             if not group:
                 del self.connections_of[connection.outlet.remote]
+        return True
+
+    cdef bint let_in(self) except False:
+        """Accept those who have proven themselves and wait for a place."""
+        cdef UtpConnection connection
+        for connection in list(self.shared.half_open):
+            if self.shared.places == 0:
+                break
+            if connection.handshake.is_proven:
+                connection.accept()
         return True
 
     cdef bint remove_finished(self) except False:

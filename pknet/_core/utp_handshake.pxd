@@ -10,12 +10,15 @@ cdef class Handshake:
     cdef uint16_t syn_seq_nr
     # Whether the SYN, or the SYN-ACK, is to be sent.
     cdef bint is_due
+    # Whether the initiator is known to have the SYN-ACK.
+    cdef bint is_proven
     cdef int transmissions
     cdef double sent_at
 
     cdef bint take_syn_ack(self, const PacketHeader* packet) noexcept
     cdef bint take_syn_again(self, const PacketHeader* syn) noexcept
     cdef bint take_proof(self, const PacketHeader* packet) noexcept
+    cdef bint takes_reset(self, const PacketHeader* packet) noexcept
     cdef bint send(self) except False
     cdef void fire_timers(self, double now) noexcept
 

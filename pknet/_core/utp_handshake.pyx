@@ -61,19 +61,29 @@ cdef class Handshake:
         return True
 
     cdef bint take_proof(self, const PacketHeader* packet) noexcept:
-        """Take what has come to an acceptor; return whether the initiator has the SYN-ACK and may come in."""
+        """Take what has come to an acceptor; return whether the initiator has the SYN-ACK and may come in.
+
+        For whom there is no place yet, that is known when there is.
+        """
         cdef Outlet outlet = self.outlet
         cdef uint16_t behind = outlet.sender.buffer.first - 1 - packet.ack_nr
         # One behind is libutp's keepalive, the first thing that an initiator of its may send.
         if behind > (1 if packet.type == ST_STATE else 0):
             outlet.shared.counters.unexpected += 1
             return False
+        self.is_proven = True
         if outlet.shared.places == 0:
-            # As if it had been lost: the initiator sends it again, and may be luckier then.
+            # What it carries is as if it had been lost: the initiator sends it again.
             outlet.shared.counters.deferred += 1
             return False
-        outlet.shared.places -= outlet.shared.places > 0
         return True
+
+    cdef bint takes_reset(self, const PacketHeader* packet) noexcept:
+        """Return whether a RESET is that of the peer: it names the SYN, or where the next packet would be."""
+        if self.is_initiator:
+            return packet.ack_nr == self.syn_seq_nr
+        # Who gives up a dial has nothing to acknowledge.
+        return packet.seq_nr == <uint16_t> (self.syn_seq_nr + 1)
 
     cdef bint send(self) except False:
         """Send the SYN or the SYN-ACK, if it is due."""

@@ -172,6 +172,64 @@ def test_no_more_come_in_than_there_are_places_and_those_who_wait_lose_nothing()
     assert [connection.read(9, first.now) for connection in accepted] == [b"hello"] * 2
 
 
+class Listener(Program):
+    """Says nothing, and leaves the connection open."""
+
+    def write(self) -> None:
+        """Send nothing."""
+
+
+def test_who_was_told_that_it_is_open_and_waits_for_the_server_to_speak_gets_in_once_there_is_a_place() -> None:
+    flow = Flow(Listener(), Program(b"greeting"), Link(latency=0.02))
+    endpoint = flow.wired.b.machine
+    flow.run(0.03)
+    endpoint.places = 0
+    # Longer than it proves itself again and again.
+    flow.run(20)
+    assert flow.dialled.state == "CONNECTED"
+    assert flow.far.connection is None
+    endpoint.places = 1
+    assert endpoint.places == 0
+    flow.wired.b.kick()
+    flow.run(0.1)
+    assert flow.near.received == b"greeting"
+
+
+def test_who_has_not_proven_itself_does_not_get_in_when_there_is_a_place() -> None:
+    peer = Peer()
+    peer.dial()
+    peer.endpoint.places = 0
+    peer.endpoint.places = 1
+    assert (peer.endpoint.places, peer.take_events()) == (1, [])
+
+
+@pytest.mark.parametrize(("seq_nr", "believed"), [(101, True), (100, False), (102, False)])
+def test_a_dial_that_was_given_up_frees_its_half_open_place(seq_nr: int, believed: bool) -> None:
+    peer = Peer()
+    peer.give(SYN, connection_id=500, seq_nr=100)
+    peer.give(RESET, connection_id=501, seq_nr=seq_nr, ack_nr=0)
+    peer.take()
+    assert len(peer.endpoint) == (0 if believed else 1)
+
+
+def test_an_acceptor_knows_the_round_trip_from_the_handshake() -> None:
+    flow = Flow(Listener(), Listener(), Link(latency=0.02))
+    flow.run(1)
+    assert flow.far.connection is not None
+    assert flow.far.connection.rtt == pytest.approx(0.04, abs=1e-5)
+
+
+def test_the_first_packet_of_a_server_that_is_lost_is_sent_again_after_two_round_trips() -> None:
+    flow = Flow(Listener(), Program(b"greeting"), Link(latency=0.02))
+    flow.run(0.05)
+    flow.wired.b_to_a.change(loss=1.0)
+    flow.run(0.02)
+    flow.wired.b_to_a.change(loss=0.0)
+    assert flow.wired.b_to_a.dropped
+    flow.run(0.2)
+    assert flow.near.received == b"greeting"
+
+
 def test_a_dial_to_an_endpoint_that_has_no_place_yet_is_only_late() -> None:
     flow = Flow(Program(b"question"), Program(b"answer"), Link(latency=0.02))
     flow.wired.b.machine.places = 0
