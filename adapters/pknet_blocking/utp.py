@@ -97,8 +97,7 @@ class UtpListener(SocketLike):
 
     After `wait_closed` the socket goes on answering for connections that have just ended, for two seconds or,
     where packets were lost, up to peer_timeout: their peers may not have heard the last acknowledgement. As
-    long the port is in use. One that
-    nobody refers to any more is closed, with a ResourceWarning.
+    long the port is in use. One that nobody refers to any more is closed, with a ResourceWarning.
     """
 
     def __init__(self, acceptor: Acceptor) -> None:
@@ -151,8 +150,8 @@ class Acceptor(Served):
         self._endpoint = UtpEndpoint(os.urandom, config)
         super().__init__(Driver(self._endpoint, udp_socket, self._on_event))
         self._waiting: deque[Stream] = deque()
-        self.set_backlog(backlog)
         self._streams: dict[Connection, weakref.ref[Stream]] = {}
+        self.set_backlog(backlog)
         _deliver_before_exit(self.driver, self._endpoint)
         self.driver.start()
 
@@ -179,7 +178,7 @@ class Acceptor(Served):
         self._check_open()
         # As the kernel has it for TCP: none at all would be of no use.
         self._backlog = max(backlog, 1)
-        self._endpoint.places = max(self._backlog - len(self._waiting), 0)
+        self._make_places()
 
     def accept(self) -> Stream | None:
         """Return a connection, None if none waits. Raises OSError once closed."""
@@ -187,7 +186,7 @@ class Acceptor(Served):
         if not self._waiting:
             return None
         stream = self._waiting.popleft()
-        self._endpoint.places = max(self._backlog - len(self._waiting), 0)
+        self._make_places()
         self.show()
         return stream
 
@@ -203,6 +202,11 @@ class Acceptor(Served):
     def _check_open(self) -> None:
         if self.is_closed:
             raise OSError(errno.EBADF, "the listener is closed")
+
+    def _make_places(self) -> None:
+        self._endpoint.places = max(self._backlog - len(self._waiting), 0)
+        # Some may have waited for it.
+        self.driver.drain()
 
     def _on_event(self, event: UtpEvent) -> None:
         if isinstance(event, ConnectionAccepted):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import pknet_blocking
-from pknet.utp import UtpConfig
+from pknet.utp import Packet, PacketType, UtpConfig, parse_packet
 from pknet_io.network import NetworkOptions
 from tests.adapters.ends import in_thread
 from tests.adapters.harness import open_sockets, pknet_threads, wait_until
@@ -62,10 +62,10 @@ def test_a_dial_past_its_timeout_leaves_nothing() -> None:
 
 
 def test_close_wakes_who_waits_in_another_thread(listener: UtpListener) -> None:
-    with pair(listener) as (ours, _):
+    with pair(listener) as (ours, theirs):
         receiving = in_thread(ours.recv, 10)
         sending = in_thread(ours.sendall, bytes(16 << 20))
-        wait_until(lambda: ours.undelivered >= 1 << 20)
+        wait_until(lambda: theirs.stream.readable >= 1 << 19)
         ours.close()
         assert receiving().errno == sending().errno == errno.EBADF
 
@@ -121,6 +121,28 @@ def test_who_dials_a_listener_with_a_full_backlog_waits_and_gets_in(backlog: int
         ends.enter_context(accepted)
         accepted.sendall(b"hello")
         assert ours.recv(10) == b"hello"
+
+
+def test_who_has_lost_its_place_to_another_gets_in_when_the_other_is_accepted() -> None:
+    with (
+        pknet_blocking.create_server(("127.0.0.1", 0), backlog=1) as listener,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as slow,
+    ):
+        slow.settimeout(10)
+        slow.connect(listener.address)
+        slow.send(bytes(Packet(PacketType.SYN, connection_id=500, seq_nr=100, wnd_size=1 << 20)))
+        answer = parse_packet(slow.recv(2000))
+        with pknet_blocking.create_connection(listener.address):
+            wait_until(lambda: listener.connections)
+            slow.send(
+                bytes(Packet(PacketType.STATE, connection_id=501, seq_nr=101, ack_nr=answer.seq_nr - 1))
+            )
+            wait_until(lambda: listener._acceptor._endpoint.counters.deferred)
+            listener.settimeout(10)
+            with listener.accept()[0]:
+                accepted, address = listener.accept()
+                assert address == slow.getsockname()
+                accepted.abort()
 
 
 def test_a_closed_listener_is_over_when_its_connections_are() -> None:

@@ -179,7 +179,7 @@ class Listener(Program):
         """Send nothing."""
 
 
-def test_who_was_told_that_it_is_open_and_waits_for_the_server_to_speak_gets_in_once_there_is_a_place() -> None:
+def test_who_is_told_it_is_open_and_waits_for_the_server_to_speak_gets_in_once_there_is_a_place() -> None:
     flow = Flow(Listener(), Program(b"greeting"), Link(latency=0.02))
     endpoint = flow.wired.b.machine
     flow.run(0.03)
