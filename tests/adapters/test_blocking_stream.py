@@ -135,7 +135,7 @@ def test_who_has_lost_its_place_to_another_gets_in_when_the_other_is_accepted() 
         with pknet_blocking.create_connection(listener.address):
             wait_until(lambda: listener.connections)
             slow.send(
-                bytes(Packet(PacketType.STATE, connection_id=501, seq_nr=101, ack_nr=answer.seq_nr - 1))
+                bytes(Packet(PacketType.STATE, connection_id=501, seq_nr=101, ack_nr=(answer.seq_nr - 1) & 0xFFFF))
             )
             wait_until(lambda: listener._acceptor._endpoint.counters.deferred)
             listener.settimeout(10)
