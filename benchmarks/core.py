@@ -1,69 +1,135 @@
-"""The uTP core alone: two endpoints in memory, no socket, no wait; nanoseconds for each data packet with its
-share of ACKs.
+"""The uTP core alone: two endpoints in memory, no socket, no wait.
+
+    python -m benchmarks.core [--runs 7] [--megabytes 1024]
+
+Printed are nanoseconds of processor time for each 1382 bytes of payload, a datagram of 1402, both ends and
+all ACKs together, at several windows. The program fills the window, all of it is under way at once, the
+receiver takes it whole and its program reads it, and only then the receiver answers. Counting begins once the
+window was full.
 """
 
 from __future__ import annotations
 
-import json
+import argparse
 import os
 import statistics
 import time
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
 
 from pknet.utp import ConnectionAccepted, UtpConfig, UtpConnection, UtpEndpoint
 
-BYTES = 1 << 30
+if TYPE_CHECKING:
+    from pknet import Transmit
+
 RUNS = 7
+MEGABYTES = 1024
 WINDOWS = (64 << 10, 256 << 10, 1 << 20)
 NEAR, FAR = ("192.0.2.1", 1), ("192.0.2.2", 1)
+PAYLOAD = 1382
+DELAY = 0.00025
+PATIENCE = 100_000
 
 
-def transfer(window: int) -> float:
-    """Move BYTES from one endpoint to the other; return nanoseconds per data packet, both ends and all ACKs
-    together.
+class Pair:
+    """Two endpoints in memory, and a connection from the one to the other."""
 
-    The program reads what has arrived before the receiver sends its ACKs, as it does over both adapters.
-    """
-    config = UtpConfig(receive_buffer=window, send_buffer=window)
-    sender, receiver = UtpEndpoint(os.urandom, config), UtpEndpoint(os.urandom, config)
-    block, buffer = bytes(1 << 16), bytearray(1 << 16)
-    now, sent, received = 1.0, 0, 0
-    connection = sender.connect(FAR, now)
-    accepted: UtpConnection | None = None
-    started = time.process_time()
-    while received < BYTES:
-        now += 0.0005
-        while connection.state == "CONNECTED" and sent < BYTES:
-            taken = connection.send(block, now)
-            sent += taken
-            if taken < len(block):
-                break
-        for source, target, address in ((sender, receiver, NEAR), (receiver, sender, FAR)):
-            for transmit in source.transmits():
+    def __init__(self, window: int) -> None:
+        config = UtpConfig(receive_buffer=window, send_buffer=window)
+        self.sender, self.receiver = UtpEndpoint(os.urandom, config), UtpEndpoint(os.urandom, config)
+        self.block, self.buffer = bytes(1 << 16), bytearray(1 << 16)
+        self.now = 1.0
+        self.received = 0
+        self.connection = self.sender.connect(FAR, self.now)
+        self.accepted: UtpConnection | None = None
+
+    def turn(self) -> int:
+        """Carry all that the window allows, and the answer; return how many bytes have come."""
+        sender, receiver, before = self.sender, self.receiver, self.received
+        for take, target, address in ((self.fill, receiver, NEAR), (receiver.transmits, sender, FAR)):
+            transmits = take()
+            self.now = now = self.now + DELAY
+            for transmit in transmits:
                 if transmit.segment_size is None:
                     target.receive_datagram(transmit.data, address, None, now)
                 else:
                     target.receive_segments(transmit.data, transmit.segment_size, address, None, now)
+            # As over a socket, which has what it was given by then.
+            del transmits
             for event in target.events():
                 if isinstance(event, ConnectionAccepted):
-                    accepted = event.connection
+                    self.accepted = event.connection
+            accepted = self.accepted
             while accepted is not None and accepted.readable:
-                received += accepted.read_into(buffer, now)
+                self.received += accepted.read_into(self.buffer, now)
         for machine in (sender, receiver):
             deadline = machine.next_timeout()
             if deadline is not None and deadline <= now:
                 machine.handle_timeout(now)
-    return (time.process_time() - started) / connection.packets_sent * 1e9
+        return self.received - before
+
+    def fill(self) -> list[Transmit]:
+        """Write as much as is taken, and take all that may leave."""
+        connection, sender = self.connection, self.sender
+        while connection.state == "CONNECTED" and connection.send(self.block, self.now) == len(self.block):
+            pass
+        transmits = sender.transmits()
+        # It paces what it sends, so that a large window leaves in several goes.
+        while connection.next_timer == "pace" and (due := sender.next_timeout()) is not None:
+            self.now = due
+            sender.handle_timeout(due)
+            transmits += sender.transmits()
+        return transmits
 
 
-def run() -> dict[int, list[float]]:
-    """Return for each window, in bytes, the nanoseconds of each run, sorted."""
-    return {window: sorted(transfer(window) for _ in range(RUNS)) for window in WINDOWS}
+def transfer(window: int, size: int) -> float:
+    """Move so many bytes by windows of so many; return nanoseconds for each full packet's worth.
+
+    Raises RuntimeError if the window does not become full.
+    """
+    pair = Pair(window)
+    for _ in range(PATIENCE):
+        if pair.turn() + 2 * PAYLOAD > window:
+            break
+    else:
+        raise RuntimeError("the window has not become full")
+    before, started = pair.received, time.process_time()
+    while pair.received - before < size:
+        pair.turn()
+    return (time.process_time() - started) / (pair.received - before) * PAYLOAD * 1e9
+
+
+def run(runs: int, size: int) -> dict[int, list[float]]:
+    """Return for each window, in bytes, the nanoseconds of each run."""
+    times: dict[int, list[float]] = {window: [] for window in WINDOWS}
+    for _ in range(runs):
+        for window in WINDOWS:
+            times[window].append(transfer(window, size))
+    return times
+
+
+def compare(runs: int = RUNS, size: int = MEGABYTES << 20) -> None:
+    """Measure, and print the medians."""
+    table = Table("the core alone, window", "ns, median", "lowest", "highest")
+    for window, times in run(runs, size).items():
+        table.add_row(
+            f"{window >> 10} KiB",
+            *(f"{value:.0f}" for value in (statistics.median(times), min(times), max(times))),
+        )
+    Console().print(table)
 
 
 def main() -> None:
-    """Print a line of JSON for each window."""
-    for window, times in run().items():
-        print(json.dumps({"window": window, "ns_per_packet": round(statistics.median(times)), "runs": RUNS}))
+    """Measure as the command line says."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=int, default=RUNS)
+    parser.add_argument("--megabytes", type=int, default=MEGABYTES)
+    options = parser.parse_args()
+    compare(options.runs, options.megabytes << 20)
 
 
 if __name__ == "__main__":
