@@ -134,9 +134,8 @@ def test_who_has_lost_its_place_to_another_gets_in_when_the_other_is_accepted() 
         answer = parse_packet(slow.recv(2000))
         with pknet_blocking.create_connection(listener.address):
             wait_until(lambda: listener.connections)
-            slow.send(
-                bytes(Packet(PacketType.STATE, connection_id=501, seq_nr=101, ack_nr=(answer.seq_nr - 1) & 0xFFFF))
-            )
+            last = (answer.seq_nr - 1) & 0xFFFF
+            slow.send(bytes(Packet(PacketType.STATE, connection_id=501, seq_nr=101, ack_nr=last)))
             wait_until(lambda: listener._acceptor._endpoint.counters.deferred)
             listener.settimeout(10)
             with listener.accept()[0]:
