@@ -5,6 +5,7 @@ all that came early.
 """
 
 from cpython.bytes cimport PyBytes_GET_SIZE
+from libc.math cimport INFINITY
 from libc.stdint cimport uint16_t
 
 from pknet._core.utp_connection cimport UtpConnection
@@ -17,6 +18,7 @@ def check_connection(UtpConnection connection not None):
     """Raise AssertionError if the figures of a connection's buffers contradict each other."""
     check_sent(connection.sender.buffer)
     check_early(connection.receiving)
+    assert 0 < connection.sender.congestion.window < INFINITY
     assert connection.receiving.limit >= connection.shared.config.first_receive_buffer
 
 

@@ -179,7 +179,10 @@ cdef class LedbatPlusPlus(DelayController):
             self.grow_in_slow_start(sample, self.gain() if self.slow_start_threshold < INFINITY else 1)
 
     cdef double gain(self) noexcept:
-        """Return how many times slower than others it grows (section 4.2): on short round trips much."""
+        """Return how fast it grows, where 1 is as others do (section 4.2): on short round trips slowly."""
+        if self.least_rtt == INFINITY:
+            # While no round trip is known, it may be a short one.
+            return <double> 1 / LARGEST_DIVISOR
         return 1 / min(<double> LARGEST_DIVISOR, ceil(2 * self.target / max(self.least_rtt, <double> 1e-6)))
 
     cdef void steer(self, const AckSample* sample) noexcept:
