@@ -173,7 +173,7 @@ cdef class SendBuffer:
                 self.path.on_arrival(HEADER_SIZE + packet.size, packet.sent_at)
             if seq_before(seq_nr, self.highest_arrived):
                 self.reorders = True
-        elif rtt < least_rtt - ROUNDING:
+        elif least_rtt < INFINITY and rtt < least_rtt - ROUNDING:
             # It was the first copy that arrived, and the second one says nothing (RFC 8985 section 6.2, step
             # 2).
             self.resent_in_vain = True
