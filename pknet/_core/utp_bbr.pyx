@@ -137,7 +137,7 @@ cdef class Bbr(CongestionController):
 
     cdef bint is_doubtful(self, double now) noexcept:
         """Return whether the round trip without a queue was seen too long ago."""
-        return now > self.least_rtt_at + RTT_BELIEVED_FOR
+        return self.least_rtt < INFINITY and now > self.least_rtt_at + RTT_BELIEVED_FOR
 
     cdef bint phase_is_over(self, const AckSample* sample) noexcept:
         cdef double lasted = sample.now - self.phase_began

@@ -84,6 +84,7 @@ class BulkFlow:
         near = sender.attach(
             UtpEndpoint(self.network.token_bytes, config), 1315, self.on_sender_event, receive_segments=True
         )
+        self.near = near
         self.connection = near.machine.connect(far.address, self.network.now)
         self.write()
         near.kick()
@@ -103,6 +104,12 @@ class BulkFlow:
         assert self.connection is not None
         while self.connection.send(PIECE, self.network.now) == len(PIECE):
             pass
+
+    def rebind(self) -> None:
+        """Have the sender take its path for another one."""
+        assert self.connection is not None
+        self.near.machine.rebind(self.connection, self.connection.remote, self.network.now)
+        self.near.kick()
 
     def take(self) -> int:
         """Return the bytes that came since this was last asked."""

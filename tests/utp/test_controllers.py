@@ -7,6 +7,7 @@ from statistics import mean, median
 
 import pytest
 
+from pknet._core.utp_invariants import check_connection
 from pknet.testing import Link
 from pknet.utp import UtpConfig, UtpConnection
 from tests.utp.bottleneck import MEGABIT, Bottleneck, BulkFlow
@@ -208,6 +209,59 @@ def test_a_timeout_while_bbr_looks_at_the_round_trip_leaves_the_window_small() -
     while flow.dialled.congestion_window == least:
         flow.run(0.005)
     assert flow.dialled.congestion_window < 3 * least
+
+
+# While no round trip is known.
+
+
+@pytest.mark.parametrize("controller", CONTROLLERS)
+def test_a_transfer_that_moves_to_a_path_like_the_one_before_is_soon_as_fast_there(controller: str) -> None:
+    bottleneck = Bottleneck(20 * MEGABIT, 0.05, queue=20 * MEGABIT * 0.25)
+    flow = bottleneck.start(controller)
+    bottleneck.run(13)
+    assert flow.share(bottleneck, 1) > 0.95
+    flow.rebind()
+    bottleneck.run(1)
+    assert flow.share(bottleneck, 1) > 0.95
+
+
+def test_bbr_needs_no_round_trip_to_be_known_when_its_first_flight_is_lost() -> None:
+    sender = Program(bytes(1 << 26))
+    flow = Flow(
+        Program(),
+        sender,
+        Link(latency=0.05),
+        Link(latency=0.05, rate=100 * MEGABIT, queue=1 << 20),
+        config=UtpConfig(congestion_control="bbr"),
+        start=1000.0,
+    )
+    flow.run(0.12)
+    flow.wired.b_to_a.change(loss=1.0)
+    flow.run(0.1)
+    flow.wired.b_to_a.change(loss=0.0)
+    flow.run(2)
+    assert sender.connection is not None
+    assert sender.connection.stats().timeouts == 1
+    received = len(flow.near.received)
+    flow.run(1)
+    assert len(flow.near.received) - received > 0.85 * 100 * MEGABIT
+
+
+@pytest.mark.parametrize("controller", CONTROLLERS)
+def test_a_window_grows_by_what_arrives_at_most_while_no_round_trip_is_known(controller: str) -> None:
+    peer = Peer(UtpConfig(congestion_control=controller, path_mtu_discovery=False))
+    connection = peer.dial_and_prove()
+    connection.send(bytes(60_000), peer.now)
+    first = peer.take()[0].seq_nr
+    while connection.stats().timeouts == 0:
+        peer.pass_time(0.1)
+    for arrived in range(10):
+        window = connection.congestion_window
+        peer.pass_time(0.1)
+        peer.state(ack_nr=first + arrived)
+        check_connection(connection)
+        assert connection.rtt is None
+        assert connection.congestion_window <= window + SEGMENT
 
 
 # What CUBIC makes of packets of another size.
