@@ -155,6 +155,7 @@ cdef class UtpEndpoint:
             self.add(connection)
         connection.outlet.local = local
         connection.sender.take_path(path)
+        connection.tuner.take_path()
         if connection.handshake is not None:
             connection.handshake.is_due = connection.state == SYN_SENT
         connection.unsettle()

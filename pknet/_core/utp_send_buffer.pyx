@@ -341,6 +341,9 @@ cdef class SendBuffer:
         cdef SentPacket* packet
         self.mark_lost_since(-INFINITY, BY_PATH)
         self.path = path
+        self.newest_sent_at = -INFINITY
+        self.newest_rtt = 0
+        self.reorders = self.resent_in_vain = False
         while seq_nr != self.next:
             packet = self.packet(seq_nr)
             packet.flags &= <uint8_t> ~IS_PROBE

@@ -51,7 +51,6 @@ cdef class Sender:
         self.buffer = SendBuffer(path)
         self.congestion_name = config.congestion_control
         self.window_shut_at = -INFINITY
-        self.reordering_steps = 1
         self.patient = True
         self.take_path(path)
 
@@ -70,8 +69,10 @@ cdef class Sender:
         self.pacer = Pacer()
         self.resend_now = self.tail_probed = self.tail_due = False
         self.duplicate_acks = 0
-        self.newest_rtt = 0
-        self.reacted_at = -INFINITY
+        self.newest_rtt = self.delivery_rate = 0
+        self.reordering_steps = 1
+        self.reordering_persists = 0
+        self.reacted_at = self.reordering_raised_at = -INFINITY
         self.timers.at[RETRANSMIT] = self.timers.at[REORDERING] = self.timers.at[TAIL] = INFINITY
         self.buffer.take_path(path)
         if self.buffer.outstanding():

@@ -17,6 +17,7 @@ cdef class WindowTuner:
     # The largest window that was wanted since the last review of what it has grown by.
     cdef double most_wanted
 
+    cdef void take_path(self) noexcept
     cdef double measure(self, uint32_t there, uint32_t back) noexcept
     cdef void read(self, Py_ssize_t count, double least_rtt) noexcept
     cdef void grow(self, double wanted) noexcept

@@ -32,8 +32,13 @@ cdef class WindowTuner:
     def __cinit__(self, Shared shared not None, ReceiveBuffer receiving not None):
         self.shared = shared
         self.receiving = receiving
+        self.since = -INFINITY
+        self.take_path()
+
+    cdef void take_path(self) noexcept:
+        """Forget how long a round trip is."""
         self.least = self.least_before = INFINITY
-        self.span_ends = self.since = -INFINITY
+        self.span_ends = -INFINITY
 
     cdef double measure(self, uint32_t there, uint32_t back) noexcept:
         """Take the one-way delays of a packet that came and of the one that it answers, in microseconds.

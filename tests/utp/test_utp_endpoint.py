@@ -432,9 +432,10 @@ def test_nothing_that_was_learnt_of_the_old_path_is_kept() -> None:
         peer.pass_time(0.05)
         peer.state(timestamp_difference=1000)
     assert connection.congestion_window > 100_000
+    assert connection.stats().delivery_rate
     peer.endpoint.rebind(connection, REMOTE, peer.now, max_datagram=1000)
     stats = connection.stats()
-    assert (stats.rtt, stats.min_rtt, stats.queueing_delay) == (None, None, None)
+    assert (stats.rtt, stats.min_rtt, stats.queueing_delay, stats.delivery_rate) == (None, None, None, None)
     assert (stats.window, stats.max_datagram) == (10 * 980, 1000)
 
 

@@ -814,6 +814,43 @@ def test_patience_with_late_packets_grows_when_it_was_too_short_and_ends_sixteen
     assert waited == pytest.approx([RTT / 2] * 16 + [RTT / 4], abs=2e-3)
 
 
+def test_what_is_sent_again_before_a_round_trip_is_known_is_not_taken_for_sent_in_vain() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove()
+    connection.send(bytes(4 * SEGMENT), peer.now)
+    peer.take()
+    while connection.packets_retransmitted == 0:
+        peer.pass_time(0.1)
+    peer.pass_time(RTT)
+    peer.take()
+    peer.state()
+    assert (connection.unacknowledged, connection.rtt) == (0, None)
+    assert patience(peer, connection) == pytest.approx(RTT / 4, abs=2e-3)
+
+
+def test_patience_that_an_old_path_asked_for_is_none_with_the_next() -> None:
+    peer = Peer()
+    connection = opened(peer)
+    patience(peer, connection, in_vain=True)
+    peer.endpoint.rebind(connection, peer.remote, peer.now)
+    assert patience(peer, connection) == pytest.approx(RTT / 4, abs=2e-3)
+
+
+def test_a_path_that_does_not_reorder_is_not_held_to_have_done_so_for_the_one_before_it() -> None:
+    peer = Peer()
+    connection = opened(peer)
+    connection.send(bytes(2 * SEGMENT), peer.now)
+    first = peer.take()[0].seq_nr
+    peer.state(ack_nr=first - 1, selective_ack=mask_of(first - 1, first + 1))
+    peer.state()
+    peer.endpoint.rebind(connection, peer.remote, peer.now)
+    connection.send(bytes(9 * SEGMENT), peer.now)
+    first = peer.take()[0].seq_nr
+    peer.pass_time(RTT)
+    peer.state(ack_nr=first - 1, selective_ack=mask_of(first - 1, first + 1, first + 2, first + 3))
+    assert [packet.seq_nr for packet in peer.take()] == [first]
+
+
 # Pace.
 
 

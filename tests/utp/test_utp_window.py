@@ -153,6 +153,14 @@ def test_a_path_that_has_a_queue_for_a_while_is_no_longer_path() -> None:
     assert feed(peer, 0.2, 18, most=300, connection=connection) == MIB
 
 
+def test_a_connection_that_moves_to_a_longer_path_gets_the_window_for_it_at_once() -> None:
+    peer = Peer()
+    connection = peer.dial_and_prove(timestamp=1)
+    assert feed(peer, 0.01, 0.5, most=20, connection=connection) == MIB
+    peer.endpoint.rebind(connection, peer.remote, peer.now)
+    assert feed(peer, 0.2, 2, most=300, connection=connection) > 1.5 * MIB
+
+
 def test_a_connection_that_is_over_gives_its_memory_back() -> None:
     peer = Peer(UtpConfig(buffer_growth=4 * MIB))
     assert feed(peer, 0.1, 1) == 5 * MIB
