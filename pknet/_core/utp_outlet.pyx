@@ -5,7 +5,7 @@ from libc.stdint cimport uint8_t
 
 from pknet._core.transmit cimport Transmit
 from pknet._core.utp_packet cimport (
-    HEADER_SIZE, MAX_SELECTIVE_ACK, ST_RESET, ST_SYN, bare_packet, state_packet,
+    EXTENSION_HEADER_SIZE, HEADER_SIZE, MAX_SELECTIVE_ACK, ST_RESET, ST_SYN, bare_packet, state_packet,
 )
 
 
@@ -77,7 +77,9 @@ cdef class Outlet:
     cdef bint send_state(self) except False:
         """Send an acknowledgement, with a selective ACK if packets came early."""
         cdef uint8_t mask[MAX_SELECTIVE_ACK]
-        cdef Py_ssize_t size = self.receiving.selective_ack(mask)
+        cdef Py_ssize_t size = self.receiving.selective_ack(
+            mask, self.sender.path.size - HEADER_SIZE - EXTENSION_HEADER_SIZE
+        )
         cdef HeaderFields header
         self.fill_header(&header)
         # seq_nr is the next to send: with an older one libutp would not take the acknowledgement.

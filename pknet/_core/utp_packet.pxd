@@ -15,6 +15,8 @@ cdef enum:
     EXTENSION_SELECTIVE_ACK = 1
     EXTENSION_CLOSE_REASON = 3
 
+    # The next extension, and the length of this one.
+    EXTENSION_HEADER_SIZE = 2
     # One length byte: a selective ACK reaches 255 * 8 packets past ack_nr + 2.
     MAX_SELECTIVE_ACK = 255
 

@@ -119,12 +119,12 @@ cdef bytes state_packet(
     cdef uint8_t* out
     if mask_size == 0:
         return bare_packet(ST_STATE, header, seq_nr)
-    packet = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + 2 + mask_size)
+    packet = PyBytes_FromStringAndSize(NULL, HEADER_SIZE + EXTENSION_HEADER_SIZE + mask_size)
     out = <uint8_t*> PyBytes_AS_STRING(packet)
     write_header(out, ST_STATE, EXTENSION_SELECTIVE_ACK, header, seq_nr)
     out[HEADER_SIZE] = EXTENSION_NONE
     out[HEADER_SIZE + 1] = <uint8_t> mask_size
-    memcpy(out + HEADER_SIZE + 2, mask, mask_size)
+    memcpy(out + HEADER_SIZE + EXTENSION_HEADER_SIZE, mask, mask_size)
     return packet
 
 

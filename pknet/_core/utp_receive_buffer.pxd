@@ -39,7 +39,7 @@ cdef class ReceiveBuffer:
     cdef Py_ssize_t read_into(self, uint8_t* out, Py_ssize_t size) except -1
     cdef bint clear(self) except False
     cdef bint trim(self) except False
-    cdef Py_ssize_t selective_ack(self, uint8_t* mask) noexcept
+    cdef Py_ssize_t selective_ack(self, uint8_t* mask, Py_ssize_t most) noexcept
     cdef bint add(self, const uint8_t* payload, Py_ssize_t size, Py_ssize_t hint) except False
     cdef bint resize(self, Py_ssize_t size) except False
     cdef bint seal(self) except False

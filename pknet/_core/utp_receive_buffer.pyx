@@ -144,18 +144,18 @@ cdef class ReceiveBuffer:
 
     # For acknowledgements.
 
-    cdef Py_ssize_t selective_ack(self, uint8_t* mask) noexcept:
+    cdef Py_ssize_t selective_ack(self, uint8_t* mask, Py_ssize_t most) noexcept:
         """Write the mask of early packets; return its size in bytes, 0 if there are none.
 
         Bit 0 of the first byte is ack_nr + 2 (BEP 29): ack_nr + 1 is missing, or it would not be early. The
-        size is a multiple of 4; what lies beyond the reach of 252 bytes is left out.
+        size is a multiple of 4; what lies beyond the reach of `most` bytes, or of 252, is left out.
         """
         cdef Py_ssize_t bits, size, bit
         cdef uint16_t first = self.ack_nr + 2
         if self.early_count == 0:
             return 0
         bits = seq_distance(first, self.early_last) + 1
-        size = min(((bits + 31) // 32) * 4, <Py_ssize_t> (MAX_SELECTIVE_ACK - 3))
+        size = min(((bits + 31) // 32) * 4, min(most, <Py_ssize_t> MAX_SELECTIVE_ACK) // 4 * 4)
         bits = min(bits, size * 8)
         memset(mask, 0, size)
         for bit in range(bits):
