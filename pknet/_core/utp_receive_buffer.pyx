@@ -3,7 +3,8 @@
 Payload is copied once, from the datagram into the chunk that the reader is given.
 
 The window is the limit less what is readable and less what came early: libutp and libtorrent don't count
-against it what a selective ACK has acknowledged.
+against it what a selective ACK has acknowledged. A peer that keeps to it finds room for all that it sends; one
+that doesn't is never kept more of than one and a half times the limit, or a packet beside what came early.
 """
 
 cimport cython
@@ -30,7 +31,8 @@ cdef enum:
     # Below half of the sequence numbers, so that early and late can't be confused.
     MAX_REORDER_LIMIT = 24576
     FIRST_EARLY_SLOTS = 32
-    # Early packets are kept beyond the limit, up to this share of it.
+    # Early packets are kept beyond the limit, up to this share of it; beyond that as much again is for what
+    # they wait for.
     SHARE_BEYOND_LIMIT = 4
     LARGE_BLOCK = 16777216
 
@@ -81,7 +83,9 @@ cdef class ReceiveBuffer:
     ) except? ARRIVED_BEYOND_LIMIT:
         """Take the packet `seq_nr`. `hint`: about how many bytes of payload may follow it in this batch."""
         cdef Py_ssize_t ahead = seq_distance(self.ack_nr + 1, seq_nr)
-        cdef Py_ssize_t room = self.limit - self.readable()
+        cdef Py_ssize_t readable = self.readable()
+        cdef Py_ssize_t room = self.limit - readable
+        cdef Py_ssize_t beyond = self.limit // SHARE_BEYOND_LIMIT - self.early_bytes
         if ahead >= 1 << 15:
             return ARRIVED_TWICE
         if ahead >= self.reorder_limit:
@@ -93,9 +97,11 @@ cdef class ReceiveBuffer:
             if ahead < self.early_slots and self.early[seq_nr & (self.early_slots - 1)] != NULL:
                 return ARRIVED_TWICE
             # Nor do libutp and libtorrent count what they take for lost, so they send beyond the window then.
-            room += self.limit // SHARE_BEYOND_LIMIT - self.early_bytes
-        # What is in order needs no room beside what came early: else a peer that sent too much waits for
-        # ever.
+            room += beyond
+        elif readable:
+            room = min(room, room + beyond + self.limit // SHARE_BEYOND_LIMIT)
+        # With nothing to read, what is in order needs no room beside what came early: else a peer that sent
+        # too much waits for ever.
         if size > room:
             return ARRIVED_BEYOND_LIMIT
         if fin and not self.fin_known:

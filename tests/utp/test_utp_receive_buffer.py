@@ -222,6 +222,54 @@ def test_a_selective_ack_reaches_as_far_as_its_length_byte() -> None:
     assert mask == bytes(251) + b"\x80"
 
 
+@pytest.mark.parametrize("max_datagram", [150, 153, 200])
+def test_a_selective_ack_makes_no_packet_longer_than_the_path_carries(max_datagram: int) -> None:
+    peer = Peer(UtpConfig(max_datagram=max_datagram))
+    peer.dial_and_prove()
+    missing = peer.seq_nr
+    for ahead in range(1, 2001):
+        peer.data(b"x", seq_nr=missing + ahead)
+    (state,) = peer.take()
+    # The header, that of the extension, and a mask of a multiple of 4 bytes.
+    assert max_datagram - 4 < len(bytes(state)) <= max_datagram
+    assert state.selective_ack == b"\xff" * ((max_datagram - 22) // 4 * 4)
+
+
+@given(st.permutations(range(10)))
+def test_a_peer_that_keeps_to_the_window_has_nothing_dropped_in_whatever_order_it_comes(
+    order: list[int],
+) -> None:
+    peer = Peer(UtpConfig(receive_buffer=10_000))
+    connection = peer.dial_and_prove()
+    first = peer.seq_nr
+    for number in order:
+        peer.data(bytes(1000), seq_nr=first + number)
+    assert connection.readable == 10_000
+    assert peer.endpoint.counters.beyond_window == 0
+
+
+def test_early_packets_and_what_nobody_reads_do_not_add_up_beyond_one_and_a_half_times_the_limit() -> None:
+    limit = 1 << 20
+    size = 1 << 13
+    window = limit // size
+    peer = Peer(UtpConfig(receive_buffer=limit))
+    connection = peer.dial_and_prove()
+    first = peer.seq_nr
+    for number in range(window + 1, 3 * window):
+        peer.data(bytes(size), seq_nr=first + number)
+    early = 2 * window - 1 - peer.endpoint.counters.beyond_window
+    for number in range(window):
+        peer.data(bytes(size), seq_nr=first + number)
+    assert connection.readable + early * size <= 1.5 * limit
+    # A reader makes room for what is missing.
+    read = connection.readable
+    while read < limit + size + early * size:
+        read_all(connection, peer.now)
+        peer.data(bytes(size), seq_nr=first + read // size)
+        assert connection.readable >= size
+        read += connection.readable
+
+
 def held_by_a_stranger(send: str, size: int) -> int:
     """Return how many bytes one connection holds on behalf of a peer that sends as much as it can."""
     config = UtpConfig(receive_buffer=1 << 18)
