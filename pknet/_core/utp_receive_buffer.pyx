@@ -3,8 +3,8 @@
 Payload is copied once, from the datagram into the chunk that the reader is given.
 
 The window is the limit less what is readable and less what came early: libutp and libtorrent don't count
-against it what a selective ACK has acknowledged. A peer that keeps to it finds room for all that it sends; one
-that doesn't is never kept more of than one and a half times the limit, or a packet beside what came early.
+against it what a selective ACK has acknowledged. A peer that keeps to it finds room for all that it sends. Of
+one that doesn't, no more is kept than one and a half times the limit, or one packet beside what came early.
 """
 
 cimport cython
@@ -85,7 +85,7 @@ cdef class ReceiveBuffer:
         cdef Py_ssize_t ahead = seq_distance(self.ack_nr + 1, seq_nr)
         cdef Py_ssize_t readable = self.readable()
         cdef Py_ssize_t room = self.limit - readable
-        cdef Py_ssize_t beyond = self.limit // SHARE_BEYOND_LIMIT - self.early_bytes
+        cdef Py_ssize_t share = self.limit // SHARE_BEYOND_LIMIT
         if ahead >= 1 << 15:
             return ARRIVED_TWICE
         if ahead >= self.reorder_limit:
@@ -97,9 +97,9 @@ cdef class ReceiveBuffer:
             if ahead < self.early_slots and self.early[seq_nr & (self.early_slots - 1)] != NULL:
                 return ARRIVED_TWICE
             # Nor do libutp and libtorrent count what they take for lost, so they send beyond the window then.
-            room += beyond
+            room += share - self.early_bytes
         elif readable:
-            room = min(room, room + beyond + self.limit // SHARE_BEYOND_LIMIT)
+            room -= max(self.early_bytes - 2 * share, <Py_ssize_t> 0)
         # With nothing to read, what is in order needs no room beside what came early: else a peer that sent
         # too much waits for ever.
         if size > room:
