@@ -225,28 +225,6 @@ def test_a_transfer_that_moves_to_a_path_like_the_one_before_is_soon_as_fast_the
     assert flow.share(bottleneck, 1) > 0.95
 
 
-def test_bbr_needs_no_round_trip_to_be_known_when_its_first_flight_is_lost() -> None:
-    sender = Program(bytes(1 << 26))
-    flow = Flow(
-        Program(),
-        sender,
-        Link(latency=0.05),
-        Link(latency=0.05, rate=100 * MEGABIT, queue=1 << 20),
-        config=UtpConfig(congestion_control="bbr"),
-        start=1000.0,
-    )
-    flow.run(0.12)
-    flow.wired.b_to_a.change(loss=1.0)
-    flow.run(0.1)
-    flow.wired.b_to_a.change(loss=0.0)
-    flow.run(2)
-    assert sender.connection is not None
-    assert sender.connection.stats().timeouts == 1
-    received = len(flow.near.received)
-    flow.run(1)
-    assert len(flow.near.received) - received > 0.85 * 100 * MEGABIT
-
-
 @pytest.mark.parametrize("controller", CONTROLLERS)
 def test_a_window_grows_by_what_arrives_at_most_while_no_round_trip_is_known(controller: str) -> None:
     peer = Peer(UtpConfig(congestion_control=controller, path_mtu_discovery=False))
