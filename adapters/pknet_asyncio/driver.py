@@ -151,6 +151,14 @@ class Driver(DriverBase):
         if self._drain_is_due:
             self.drain()
 
+    def _tell(self, event: Any) -> None:
+        try:
+            super()._tell(event)
+        except BaseException:
+            # A protocol of the program has raised SystemExit, say: it is not called with this again.
+            self._untold.popleft()
+            raise
+
     def _report_failure(self, event: Any, error: Exception) -> None:
         self.loop.call_exception_handler(
             {"message": f"Unhandled exception in the handling of {event!r}", "exception": error}

@@ -33,7 +33,6 @@ class Connection(Served):
     def __init__(self, driver: Driver, stream: ByteStream, on_lost: Callable[[Connection], None]) -> None:
         super().__init__(driver)
         self.stream = stream
-        stream.context = self
         self.on_change: Callable[[], None] | None = None
         """Called when there may be more to receive, room to send, or an end."""
         self._on_lost = on_lost
@@ -45,6 +44,7 @@ class Connection(Served):
         self._is_ending = False
         self._is_told = False
         self._ended: ConnectionClosed | None = None
+        stream.context = self
 
     @property
     def node_id(self) -> NodeId | None:
@@ -69,7 +69,7 @@ class Connection(Served):
         return self.stream.unacknowledged if self._ended is None else self._ended.undelivered
 
     def handle_event(self, event: object) -> None:
-        """Take an event of the stream."""
+        """Take an event of the stream; to be told of one once more does no harm."""
         match event:
             case ConnectionOpened() | ConnectionAccepted():
                 self._is_open = True
@@ -178,13 +178,13 @@ class Connection(Served):
 
     def abort(self) -> None:
         """Close at once, also in the midst of `close`; what is not delivered is lost."""
-        with self.changed:
+        with self.driver.lock:
             self._is_ending = False
             self._end(self.stream.abort)
 
     def wait_open(self, timeout: float | None) -> None:
         """Wait until the peer has accepted; raise what kept it from that, or TimeoutError."""
-        with self.changed:
+        with self.driver.lock:
             if not self.driver.wait(self.changed, lambda: self._is_open or self.is_over, timeout):
                 raise TimeoutError("timed out")
             if self.is_over and not self._is_open:
@@ -192,7 +192,7 @@ class Connection(Served):
 
     def wait_closed(self, timeout: float | None) -> None:
         """Wait until the stream is over; raise what ended it before all that was sent was delivered."""
-        with self.changed:
+        with self.driver.lock:
             if not self.driver.wait(self.changed, lambda: self.is_over, timeout):
                 raise TimeoutError("timed out")
             error = self.error()
@@ -219,7 +219,7 @@ class Connection(Served):
         self.show()
 
     def _end(self, verb: Callable[[float], None]) -> None:
-        with self.changed:
+        with self.driver.lock:
             self.is_closed = True
             if not self._is_ending and not self.is_over:
                 self._is_ending = True

@@ -42,6 +42,9 @@ class Driver(DriverBase):
 
     Hold `lock` while calling a domain verb of the machine, and call `drain` before letting go of it. What is
     called under the lock must not wait for anything. Nothing is received before `start`.
+
+    A signal handler of the program may raise wherever the main thread runs Python, so the lock is entered
+    itself, which is C, and not by way of a Condition: that could be interrupted with the lock taken for good.
     """
 
     def __init__(self, machine: Machine, socket: UdpSocket, on_event: Callable[[Any], None]) -> None:
@@ -49,6 +52,7 @@ class Driver(DriverBase):
         self.address = socket.address
         """The (host, port) that the socket is bound to, or was."""
         self.lock = threading.RLock()
+        self._acquire_restore: Callable[[tuple[int, int]], None] = getattr(self.lock, "_acquire_restore")
         self._selector = selectors.DefaultSelector()
         self._wake_receiver, self._wake_sender = sockets.socketpair()
         self._wake_receiver.setblocking(False)
@@ -131,20 +135,18 @@ class Driver(DriverBase):
             if self._draining:
                 self._drain_is_due = True
                 return
-            self._drain()
-            self._drained.notify_all()
-            self._close_if_idle()
-            if not self._closed:
-                deadline = self.machine.next_timeout()
-                if deadline is not None and deadline < self._sleeps_until:
-                    self._wake()
+            try:
+                self._drain_and_notify()
+            except BaseException:
+                self._leave_rest_to_thread()
+                raise
 
     def wait_for(self, condition: Callable[[], bool], timeout: float | None) -> bool:
         """Wait until `condition()` is true, asked after each drain, but no longer than `timeout`.
 
         Return whether it is; not if the driver is closed first.
         """
-        with self._drained:
+        with self.lock:
             limit = None if timeout is None else max(timeout, 0)
             self.wait(self._drained, lambda: self._closed or condition(), limit)
             return not self._closed and condition()
@@ -210,6 +212,15 @@ class Driver(DriverBase):
         if self._started and threading.current_thread() is not self._thread:
             self._thread.join(timeout)
 
+    def _drain_and_notify(self) -> None:
+        self._drain()
+        self._drained.notify_all()
+        self._close_if_idle()
+        if not self._closed:
+            deadline = self.machine.next_timeout()
+            if deadline is not None and deadline < self._sleeps_until:
+                self._wake()
+
     def _report_failure(self, event: Any, error: Exception) -> None:
         _logger.error("the handling of %r failed", event, exc_info=error)
 
@@ -230,8 +241,10 @@ class Driver(DriverBase):
 
     def _call_what_is_due(self) -> None:
         with self.lock:
-            while self._soon:
-                self._try(self._soon.popleft())
+            # No more than there are now: what fails may ask to be called once more.
+            for _ in range(len(self._soon)):
+                if self._soon:
+                    self._try(self._soon.popleft())
 
     def _serve(self, limit: float) -> None:
         """Wait until something is ready or due, but no longer than until `limit`, and see to it.
@@ -241,26 +254,37 @@ class Driver(DriverBase):
         deadline = self.machine.next_timeout()
         self._sleeps_until = limit if deadline is None else min(deadline, limit)
         timeout = None if self._sleeps_until == float("inf") else max(self._sleeps_until - self.now, 0)
+        owned_once = 1, threading.get_ident()
         self._is_asleep = True
-        self.lock.release()
         try:
+            self.lock.release()
             ready = self._selector.select(timeout)
         except OSError:
             # Where select is all there is, a socket that is closed meanwhile ends it so.
             ready = []
         finally:
-            self.lock.acquire()
+            # As Condition.wait does it: unlike `acquire`, it can't be interrupted before it has the lock.
+            self._acquire_restore(owned_once)
             self._is_asleep = False
             self._sleeps_until = float("-inf")
         if self._closed:
             return
-        now = self.now
-        for key, mask in ready:
-            self._try(self._serve_socket, key.data, mask, now)
-        deadline = self.machine.next_timeout()
-        if deadline is not None and deadline <= now:
-            self._try(self.machine.handle_timeout, now)
-        self._try(self.drain)
+        try:
+            now = self.now
+            for key, mask in ready:
+                self._try(self._serve_socket, key.data, mask, now)
+            deadline = self.machine.next_timeout()
+            if deadline is not None and deadline <= now:
+                self._try(self.machine.handle_timeout, now)
+            self._try(self.drain)
+        except BaseException:
+            self._leave_rest_to_thread()
+            raise
+
+    def _leave_rest_to_thread(self) -> None:
+        """Have the thread drain, where a signal handler may have raised in the midst of something."""
+        if threading.current_thread() is threading.main_thread():
+            self.call_soon(self.drain)
 
     def _try(self, step: Callable[..., None], *arguments: object) -> None:
         """Go on after a step that fails, as an event loop would: others may still be served."""

@@ -15,6 +15,8 @@ __all__ = ["Guests"]
 # come for long, as each look holds them up.
 FIRST_LOOK = 0.001
 LAST_LOOK = 0.016
+# How long it relies on a guest to say that it goes: one that a signal handler interrupts may not come to that.
+REST = 1.0
 
 _FOREVER = float("inf")
 
@@ -63,7 +65,7 @@ class Guests:
         ):
             self._own_rests = self._turns == self._turns_seen
             self._turns_seen = self._turns
-            self._changed.wait(None if self._own_rests else pause)
+            self._changed.wait(REST if self._own_rests else pause)
             pause = FIRST_LOOK if self._own_rests else min(2 * pause, LAST_LOOK)
         self._own_rests = False
 

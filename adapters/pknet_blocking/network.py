@@ -263,6 +263,9 @@ class Network(NetworkBase):
                 self._handle_node_event(event)
 
     def _accept(self, node_stream: NodeStream, event: UtpEvent) -> None:
+        if node_stream.context is not None:
+            # A signal handler raised in the midst of this, and the event is told once more.
+            return
         connection = Connection(self._driver, node_stream, self._on_lost)
         self._connections.add(connection)
         connection.handle_event(event)

@@ -56,7 +56,7 @@ class Served:
 
     def fileno(self) -> int:
         """Return a file descriptor that `select` finds as ready as this is; -1 once released."""
-        with self.changed:
+        with self.driver.lock:
             if self.is_released:
                 return -1
             if self._descriptor is None:
@@ -66,7 +66,7 @@ class Served:
 
     def release(self) -> None:
         """Close, and give back what the system gave."""
-        with self.changed:
+        with self.driver.lock:
             self.is_released = True
             self.close()
             if self._descriptor is not None:

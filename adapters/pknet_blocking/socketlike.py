@@ -105,6 +105,9 @@ class SocketLike:
         self.close()
 
     def __del__(self, _warn: Callable[..., None] = warnings.warn) -> None:
+        if not hasattr(self, "_served"):
+            # Its making was interrupted.
+            return
         is_abandoned = not (self._is_closed or self._served.is_closed)
         self._served.release_soon()
         if is_abandoned:

@@ -57,12 +57,12 @@ class Stream(SocketLike):
     @property
     def undelivered(self) -> int:
         """How many of the bytes that were sent are not known to have arrived."""
-        with self._connection.changed:
+        with self._connection.driver.lock:
             return self._connection.undelivered
 
     def stats(self) -> UtpStats | None:
         """Return the figures of the uTP connection beneath; they stay when it is over."""
-        with self._connection.changed:
+        with self._connection.driver.lock:
             return self.stream.stats()
 
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
@@ -74,7 +74,7 @@ class Stream(SocketLike):
             return b""
         deadline = self._deadline()
         connection = self._connection
-        with connection.changed:
+        with connection.driver.lock:
             while (data := connection.recv(bufsize)) is None:
                 self._wait(connection.is_readable, deadline)
             return data
@@ -92,7 +92,7 @@ class Stream(SocketLike):
             return 0
         deadline = self._deadline()
         connection = self._connection
-        with connection.changed:
+        with connection.driver.lock:
             while (size := connection.recv_into(view)) is None:
                 self._wait(connection.is_readable, deadline)
             return size
@@ -180,7 +180,7 @@ class Stream(SocketLike):
         """
         if how not in (sockets.SHUT_RD, sockets.SHUT_WR, sockets.SHUT_RDWR):
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
-        with self._connection.changed:
+        with self._connection.driver.lock:
             self._connection.check_open()
             if how != sockets.SHUT_WR:
                 self._connection.stop_receiving()
@@ -197,7 +197,7 @@ class Stream(SocketLike):
     def abort(self) -> None:
         """Close at once; what is not delivered is lost."""
         self._is_closed = True
-        with self._connection.changed:
+        with self._connection.driver.lock:
             self._connection.abort()
             self._connection.release()
 
@@ -221,7 +221,7 @@ class Stream(SocketLike):
 
     def _send(self, data: memoryview, deadline: float | None) -> int:
         connection = self._connection
-        with connection.changed:
+        with connection.driver.lock:
             while not (taken := connection.send(data)) and data:
                 self._wait(connection.is_writable, deadline)
             return taken

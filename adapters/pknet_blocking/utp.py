@@ -112,19 +112,19 @@ class UtpListener(SocketLike):
     @property
     def connections(self) -> list[Stream]:
         """The connections that are open now, accepted or waiting."""
-        with self._acceptor.changed:
+        with self._acceptor.driver.lock:
             return self._acceptor.streams
 
     def listen(self, backlog: int = DEFAULT_BACKLOG) -> None:
         """Set how many connections may wait for `accept`; it listens already."""
-        with self._acceptor.changed:
+        with self._acceptor.driver.lock:
             self._acceptor.set_backlog(backlog)
 
     def accept(self) -> tuple[Stream, Any]:
         """Wait for a connection and return it with its peer's (host, port)."""
         deadline = self._deadline()
         acceptor = self._acceptor
-        with acceptor.changed:
+        with acceptor.driver.lock:
             while (stream := acceptor.accept()) is None:
                 self._wait(acceptor.is_readable, deadline)
             return stream, stream.getpeername()
@@ -138,7 +138,7 @@ class UtpListener(SocketLike):
     def wait_closed(self, timeout: float | None = None) -> None:
         """Wait until the listener is closed and its connections are over, or raise TimeoutError."""
         acceptor = self._acceptor
-        with acceptor.changed:
+        with acceptor.driver.lock:
             if not acceptor.driver.wait(acceptor.changed, lambda: acceptor.is_over, timeout):
                 raise TimeoutError("timed out")
 
@@ -213,10 +213,13 @@ class Acceptor(Served):
             if self.is_closed:
                 event.connection.abort(self.driver.now)
                 return
-            connection = Connection(self.driver, event.connection, self._on_lost)
-            stream = Stream(connection)
-            self._streams[connection] = weakref.ref(stream)
-            self._waiting.append(stream)
+            connection = event.connection.context or Connection(self.driver, event.connection, self._on_lost)
+            if connection not in self._streams and not connection.is_released:
+                stream = Stream(connection)
+                known = weakref.ref(stream)
+                # Nothing interrupts between these two.
+                self._streams[connection] = known
+                self._waiting.append(stream)
             self.tell()
         dispatch(event)
 

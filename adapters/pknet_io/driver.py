@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
+from itertools import chain
 from typing import TYPE_CHECKING, Any, cast
 
 from pknet_io.segments import segment_receiver
@@ -41,6 +43,8 @@ class DriverBase(ABC):
         self._report_too_big = too_big_reporter(machine)
         self._report_unreachable = unreachable_reporter(machine)
         self._sockets: dict[UdpSocket, Outbox] = {}
+        # Events that were taken of the machine and are not told yet.
+        self._untold: deque[Any] = deque()
         self._draining = False
         self._drain_is_due = False
         self._idle: Callable[[], bool] | None = None
@@ -97,11 +101,9 @@ class DriverBase(ABC):
                 self._send(self.machine.transmits())
                 changed = self._report_too_big(self._sockets, self.now)
                 changed |= self._report_unreachable(self._sockets, self.now)
-                events = self.machine.events()
-                for event in events:
-                    self._tell(event)
+                has_told = self._tell_events()
                 # Handling an event may have called a verb, and so may have made something new to send.
-                if not events and not changed and not self._drain_is_due:
+                if not has_told and not changed and not self._drain_is_due:
                     break
         finally:
             self._draining = False
@@ -132,6 +134,20 @@ class DriverBase(ABC):
     def _send_waiting(self, socket: UdpSocket) -> None:
         if self._sockets[socket].flush():
             self._stop_waiting_for_room(socket)
+
+    def _tell_events(self) -> bool:
+        """Hand on the machine's events; return whether there were any.
+
+        A signal handler that raises may end this anywhere: an event is kept until it is told, so the next
+        drain goes on with it.
+        """
+        # One call, which can't be interrupted between taking the events and keeping them.
+        self._untold.extend(chain.from_iterable(iter(self.machine.events, [])))
+        has_told = bool(self._untold)
+        while self._untold:
+            self._tell(self._untold[0])
+            self._untold.popleft()
+        return has_told
 
     def _tell(self, event: Any) -> None:
         # Whatever goes wrong there must not cost the other events of the batch, nor what serves the machine.

@@ -313,3 +313,22 @@ async def test_the_end_of_the_program_comes_after_what_a_blocking_driver_was_ask
         driver.exit(0)
     assert called == ["soon", "abandon"]
     await asyncio.to_thread(driver.join)
+
+
+async def test_at_what_an_asyncio_program_raises_systemexit_is_not_told_again_and_the_rest_is() -> None:
+    told: list[Any] = []
+
+    def on_event(event: Any) -> None:
+        told.append(event)
+        if event == b"exit":
+            raise SystemExit
+
+    udp_socket = UdpSocket.bind("127.0.0.1")
+    machine = Recorder()
+    driver = AsyncioDriver(machine, udp_socket, on_event)
+    machine.happened += [b"exit", b"rest"]
+    with pytest.raises(SystemExit):
+        driver.drain()
+    driver.drain()
+    driver.close()
+    assert told == [b"exit", b"rest"]
