@@ -34,6 +34,9 @@ __all__ = ["Driver"]
 EXIT_TIME = 5.0
 PARTING_TIME = 0.5
 
+# A selector takes no more than 24.8 days (epoll_wait has milliseconds in an int); after this it waits anew.
+LONGEST_WAIT = 86400.0
+
 _logger = logging.getLogger("pknet")
 
 
@@ -253,7 +256,7 @@ class Driver(DriverBase):
         """
         deadline = self.machine.next_timeout()
         self._sleeps_until = limit if deadline is None else min(deadline, limit)
-        timeout = None if self._sleeps_until == float("inf") else max(self._sleeps_until - self.now, 0)
+        timeout = min(max(self._sleeps_until - self.now, 0), LONGEST_WAIT)
         owned_once = 1, threading.get_ident()
         self._is_asleep = True
         try:

@@ -87,7 +87,8 @@ class Guests:
             if may_serve and self._waiting == 1:
                 self._serve_until(is_ready, limit)
             # For who waits beside others, and for who is still here because the driver was closed.
-            return changed.wait_for(is_ready, None if timeout is None else max(limit - time.monotonic(), 0))
+            left = limit - time.monotonic()
+            return changed.wait_for(is_ready, max(left, 0) if left < threading.TIMEOUT_MAX else None)
         finally:
             self._waiting -= 1
 
@@ -101,7 +102,7 @@ class Guests:
             while not self._is_closed() and not is_ready() and (left := limit - time.monotonic()) > 0:
                 if self._own_serves:
                     self._wake()
-                    self._changed.wait(None if left == _FOREVER else left)
+                    self._changed.wait(left if left < threading.TIMEOUT_MAX else None)
                 else:
                     self._turns += 1
                     self._serve(limit)

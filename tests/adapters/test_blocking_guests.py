@@ -169,3 +169,17 @@ def test_a_guest_that_is_interrupted_gives_the_sockets_back() -> None:
         with served.driver.lock:
             served.driver._drained.wait_for(lambda: served.events() == [b"still here"], 10)
         assert served.told == [(b"still here", served.driver._thread)]
+
+
+@pytest.mark.parametrize("far", [3e6, 1e12])
+async def test_guests_may_be_ready_to_wait_for_months(far: float) -> None:
+    with Served() as served:
+        guest = served.guest(lambda: b"done" in served.events(), far)
+        await serves(served)
+        beside = served.guest(lambda: b"done" in served.events(), far)
+        await until(lambda: served.driver._guests._waiting == 2)
+        send(served.driver.address, b"done")
+        await asyncio.to_thread(guest.join)
+        await asyncio.to_thread(beside.join)
+        assert guest.came_true
+        assert beside.came_true

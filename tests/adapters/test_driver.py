@@ -332,3 +332,14 @@ async def test_at_what_an_asyncio_program_raises_systemexit_is_not_told_again_an
     driver.drain()
     driver.close()
     assert told == [b"exit", b"rest"]
+
+
+@pytest.mark.parametrize("far", [3e6, 1e12])
+async def test_a_deadline_that_is_months_away_ends_no_driver(adapter: Adapter, far: float) -> None:
+    with Driven(adapter, lambda _: None) as driven:
+        driven.machine.deadline = driven.driver.now + far
+        driven.driver.drain()
+        send(driven.address, b"meanwhile")
+        await until(lambda: driven.machine.received == [b"meanwhile"])
+        send(driven.address, b"and later")
+        await until(lambda: driven.machine.received == [b"meanwhile", b"and later"])
