@@ -13,23 +13,18 @@ import warnings
 import weakref
 from typing import TYPE_CHECKING
 
-from pknet.utp import CloseReason, UtpEndpoint
+from pknet.utp import CloseReason
+from pknet_io.ending import EXIT_TIME, PARTING_TIME, parting
 from pknet_io.errors import connection_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
     from typing import Any
 
-    from pknet.utp import UtpConnection
     from pknet_asyncio.driver import Driver
     from pknet_asyncio.transport import StreamTransport
 
 __all__ = ["LoopEnd", "deliver", "warn_of_loss"]
-
-# How long the end of a loop waits for what was written to closed transports to be delivered, and then for the
-# peers to end their side too.
-EXIT_TIME = 5.0
-PARTING_TIME = 0.5
 
 
 class LoopEnd:
@@ -75,7 +70,7 @@ async def deliver(driver: Driver) -> None:
         async with asyncio.timeout(EXIT_TIME):
             await driver.wait_for(lambda: all(transport.is_delivered for transport in driver.transports))
         async with asyncio.timeout(PARTING_TIME):
-            await driver.wait_for(lambda: not _parting(driver))
+            await driver.wait_for(lambda: not parting(driver.machine))
     for transport in list(driver.transports):
         undelivered = transport.undelivered
         error = connection_error(CloseReason.TIMED_OUT, undelivered) if undelivered else None
@@ -88,7 +83,7 @@ async def deliver(driver: Driver) -> None:
                     "transport": transport,
                 }
             )
-    for connection in _parting(driver):
+    for connection in parting(driver.machine):
         connection.abort(driver.now)
     driver.close()
     warn_of_loss(losses)
@@ -102,18 +97,6 @@ def warn_of_loss(losses: list[tuple[StreamTransport, int]]) -> None:
                 f"{transport!r} was cut off by the end of its loop: {undelivered} bytes were not delivered"
             )
             warnings.warn(message, ResourceWarning, source=transport, stacklevel=2)
-
-
-def _parting(driver: Driver) -> list[UtpConnection]:
-    """Return the connections that are over for the program, but whose peers have yet to end their side."""
-    if not isinstance(driver.machine, UtpEndpoint):
-        # A node parts with its peers when its network is stopped.
-        return []
-    return [
-        connection
-        for connection in driver.machine.connections
-        if connection.is_closing and connection.state != "CLOSED"
-    ]
 
 
 def _step(awaitable: Any) -> None:

@@ -22,10 +22,10 @@ from pknet_asyncio.pipe import Pipe
 from pknet_asyncio.reader import StreamReader
 from pknet_asyncio.signalling import Signalling
 from pknet_asyncio.transport import StreamTransport
+from pknet_io.ending import PARTING_TIME
 from pknet_io.errors import system_words
 from pknet_io.network import (
     LOOK_UP_RETRY,
-    PARTING_TIME,
     UNPASSED_INTERVAL,
     ConnectError,
     NetworkBase,

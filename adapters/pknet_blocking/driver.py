@@ -6,17 +6,16 @@ under the driver's lock, send at once what comes of it, and wait on conditions o
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import logging
 import selectors
 import socket as sockets
 import threading
 import time
-import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from pknet_blocking.ending import deliver_at_exit
 from pknet_blocking.guests import Guests
 from pknet_io.driver import DriverBase
 from pknet_io.outbox import Outbox
@@ -28,11 +27,6 @@ if TYPE_CHECKING:
     from pknet_io import UdpSocket
 
 __all__ = ["Driver"]
-
-# How long the end of the program waits for what was given to streams to be delivered, and then for the peers
-# to end their side too.
-EXIT_TIME = 5.0
-PARTING_TIME = 0.5
 
 # A selector takes no more than 24.8 days (epoll_wait has milliseconds in an int); after this it waits anew.
 LONGEST_WAIT = 86400.0
@@ -54,6 +48,8 @@ class Driver(DriverBase):
         super().__init__(machine, socket, on_event)
         self.address = socket.address
         """The (host, port) that the socket is bound to, or was."""
+        self.on_exit: Callable[[], None] = lambda: None
+        """Called when the program ends and this is not closed by then; the lock is held."""
         self.lock = threading.RLock()
         self._acquire_restore: Callable[[tuple[int, int]], None] = getattr(self.lock, "_acquire_restore")
         self._selector = selectors.DefaultSelector()
@@ -65,7 +61,6 @@ class Driver(DriverBase):
         # Until when the serving thread sleeps; -inf while it is awake and will look at the deadline itself.
         self._sleeps_until = float("-inf")
         self._is_asleep = False
-        self._exit_steps: tuple[Callable[[], bool], Callable[[], bool], Callable[[], None]] | None = None
         self._drained = threading.Condition(self.lock)
         self._guests = Guests(self.lock, self._serve, self._wake, lambda: self._closed)
         self._thread = threading.Thread(target=self._run, name=f"pknet {self.address}", daemon=True)
@@ -81,7 +76,7 @@ class Driver(DriverBase):
         """Begin, once whoever is told of events is ready for them."""
         self._thread.start()
         self._started = True
-        _drivers.add(self)
+        deliver_at_exit(self)
 
     def add_socket(self, socket: UdpSocket) -> None:
         """Drive one more socket, for datagrams whose `local` is one of its handles."""
@@ -128,7 +123,15 @@ class Driver(DriverBase):
             pass  # So many wake-ups are under way that one more changes nothing.
         except OSError:
             # The thread has ended, and the machine with it.
-            self._call_what_is_due()
+            self.call_what_is_due()
+
+    def call_what_is_due(self) -> None:
+        """Call now what `call_soon` was asked for."""
+        with self.lock:
+            # No more than there are now: what fails may ask to be called once more.
+            for _ in range(len(self._soon)):
+                if self._soon:
+                    self._try(self._soon.popleft())
 
     def drain(self) -> None:
         """Send what the machine wants sent, hand on its events, and see to it that its timer is served."""
@@ -163,27 +166,6 @@ class Driver(DriverBase):
         may_serve = self._started and not self._draining and not is_own
         return self._guests.wait(changed, is_ready, timeout, may_serve=may_serve)
 
-    def deliver_before_exit(
-        self, is_delivered: Callable[[], bool], is_over: Callable[[], bool], abandon: Callable[[], None]
-    ) -> None:
-        """Have the end of the program wait, within bounds, until all is delivered and then until all is over.
-
-        `abandon` is called after that, under the lock, to tell peers of what is not.
-        """
-        self._exit_steps = is_delivered, is_over, abandon
-
-    def exit(self, timeout: float) -> None:
-        """Do what `deliver_before_exit` asked for, and close."""
-        self._call_what_is_due()
-        if self._exit_steps is not None:
-            is_delivered, is_over, abandon = self._exit_steps
-            if self.wait_for(is_delivered, timeout):
-                self.wait_for(is_over, PARTING_TIME)
-            with self.lock:
-                abandon()
-        self.close()
-        self.join(PARTING_TIME)
-
     def close_when(self, idle: Callable[[], bool]) -> None:
         """Close as soon as `idle()` is true, asked after each drain: until then what lingers is answered."""
         with self.lock:
@@ -202,7 +184,6 @@ class Driver(DriverBase):
             for socket in list(self._sockets):
                 self.remove_socket(socket)
             self._closed = True
-            _drivers.discard(self)
             self._drained.notify_all()
             self._guests.tell_closed()
             if self._started:
@@ -240,14 +221,7 @@ class Driver(DriverBase):
         self._wake_receiver.close()
         self._wake_sender.close()
         # What was asked for before that, and did not find it closed.
-        self._call_what_is_due()
-
-    def _call_what_is_due(self) -> None:
-        with self.lock:
-            # No more than there are now: what fails may ask to be called once more.
-            for _ in range(len(self._soon)):
-                if self._soon:
-                    self._try(self._soon.popleft())
+        self.call_what_is_due()
 
     def _serve(self, limit: float) -> None:
         """Wait until something is ready or due, but no longer than until `limit`, and see to it.
@@ -326,15 +300,4 @@ class Driver(DriverBase):
         with contextlib.suppress(BlockingIOError):
             while self._wake_receiver.recv(4096):
                 pass
-        self._call_what_is_due()
-
-
-_drivers: weakref.WeakSet[Driver] = weakref.WeakSet()
-
-
-@atexit.register
-def _deliver_at_exit() -> None:
-    """Give what closed streams still have to deliver a bounded time, as the kernel does for TCP."""
-    deadline = time.monotonic() + EXIT_TIME
-    for driver in list(_drivers):
-        driver.exit(deadline - time.monotonic())
+        self.call_what_is_due()

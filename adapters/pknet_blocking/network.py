@@ -26,10 +26,10 @@ from pknet_blocking.forwarder import Forwarder
 from pknet_blocking.pipe import Pipe
 from pknet_blocking.signalling import Signalling
 from pknet_blocking.stream import Stream
+from pknet_io.ending import PARTING_TIME
 from pknet_io.errors import system_words
 from pknet_io.network import (
     LOOK_UP_RETRY,
-    PARTING_TIME,
     UNPASSED_INTERVAL,
     ConnectError,
     NetworkBase,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket as sockets
+import threading
 import weakref
 from collections import deque
 from functools import partial
@@ -17,6 +18,7 @@ from pknet_blocking.race import first_to_open
 from pknet_blocking.served import Served
 from pknet_blocking.socketlike import SocketLike, check_timeout
 from pknet_blocking.stream import Stream
+from pknet_io.ending import parting
 from pknet_io.names import ATTEMPT_DELAY, any_address_like, host_and_port, of_family, resolve
 from pknet_io.udp import UdpSocket
 
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from pknet.utp import UtpConnection
     from pknet_io.addresses import Address
 
 __all__ = ["UtpListener", "create_connection", "create_server"]
@@ -152,7 +153,7 @@ class Acceptor(Served):
         self._waiting: deque[Stream] = deque()
         self._streams: dict[Connection, weakref.ref[Stream]] = {}
         self.set_backlog(backlog)
-        _deliver_before_exit(self.driver, self._endpoint)
+        self.driver.on_exit = self._turn_away
         self.driver.start()
 
     @property
@@ -193,11 +194,14 @@ class Acceptor(Served):
     def close(self) -> None:
         """Accept no more connections; end those that wait."""
         self.is_closed = True
+        self._turn_away()
+        self.tell()
+        self._close_if_over()
+
+    def _turn_away(self) -> None:
         self._endpoint.accepting = False
         while self._waiting:
             self._waiting.popleft().abort()
-        self.tell()
-        self._close_if_over()
 
     def _check_open(self) -> None:
         if self.is_closed:
@@ -249,42 +253,29 @@ def _dial(
             lambda _: _linger(driver, endpoint),
         )
         connection.on_change = on_change
-        _deliver_before_exit(driver, endpoint)
         driver.drain()
     driver.start()
     return connection
 
 
-_lingering: deque[Callable[[], None]] = deque()
+# Entered by finalizers too, in the midst of whatever a thread was doing.
+_lingering_lock = threading.RLock()
+_lingering: list[weakref.ref[Driver]] = []
 
 
 def _linger(driver: Driver, endpoint: UtpEndpoint) -> None:
     """Keep a dial's driver for as long as its peer may have something to hear, but not too many of them."""
     driver.close_when(lambda: not len(endpoint))
-
-    def let_go() -> None:
-        for connection in endpoint.connections:
-            connection.abort(driver.now)
-        driver.close()
-
-    # Each is closed by its own thread: this one holds the lock of its driver.
-    _lingering.append(partial(driver.call_soon, let_go))
-    while len(_lingering) > MAX_LINGERING:
-        _lingering.popleft()()
+    with _lingering_lock:
+        others = [known for ref in _lingering if (known := ref()) is not None]
+        lingering = [known for known in others if known is not driver and not known.is_closed] + [driver]
+        _lingering[:] = map(weakref.ref, lingering[-MAX_LINGERING:])
+    for known in lingering[:-MAX_LINGERING]:
+        # Each is closed by its own thread: this one holds the lock of its driver.
+        known.call_soon(partial(_let_go, known))
 
 
-def _deliver_before_exit(driver: Driver, endpoint: UtpEndpoint) -> None:
-    """Have the end of the program see to what was closed by then, as the kernel does for TCP."""
-
-    def closed() -> list[UtpConnection]:
-        return [connection for connection in endpoint.connections if connection.is_closing]
-
-    def abandon() -> None:
-        for connection in endpoint.connections:
-            connection.abort(driver.now)
-
-    driver.deliver_before_exit(
-        lambda: not any(connection.unacknowledged for connection in closed()),
-        lambda: not closed(),
-        abandon,
-    )
+def _let_go(driver: Driver) -> None:
+    for connection in parting(driver.machine):
+        connection.abort(driver.now)
+    driver.close()

@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 __all__ = [
     "DEFAULT_PORT",
     "LOOK_UP_RETRY",
-    "PARTING_TIME",
     "UNPASSED_INTERVAL",
     "ConnectError",
     "NetworkBase",
@@ -59,8 +58,6 @@ __all__ = [
 
 DEFAULT_PORT = 1315
 SECRET_SIZE = 16
-# How long a stopping network waits for peers that have all that was sent to them to end their side too.
-PARTING_TIME = 0.5
 # How often it asks whether a TCP connection has taken what came for it.
 UNPASSED_INTERVAL = 0.02
 # How long until the addresses of a rendezvous node are looked up again, if none was found.

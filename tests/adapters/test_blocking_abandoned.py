@@ -6,6 +6,7 @@ import gc
 import subprocess
 import sys
 import threading
+import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -170,6 +171,17 @@ def test_a_program_that_ends_has_delivered_what_it_sent_on_a_stream_that_it_drop
     assert received == 1_000_000
     assert b"ResourceWarning: unclosed <Stream" in errors
     assert process.returncode == 0
+
+
+def test_nothing_is_kept_of_a_dial_that_is_over(listener: pknet_blocking.UtpListener) -> None:
+    stream = pknet_blocking.create_connection(listener.address)
+    listener.accept()[0].close()
+    stream.close()
+    known = weakref.ref(stream._connection.driver)
+    stream._connection.driver.join()
+    del stream
+    gc.collect()
+    assert known() is None
 
 
 def test_a_stream_that_lives_as_long_as_the_program_does_it_no_harm(

@@ -13,6 +13,7 @@ import pytest
 from pknet import Transmit
 from pknet_asyncio.driver import Driver as AsyncioDriver
 from pknet_blocking.driver import Driver as BlockingDriver
+from pknet_blocking.ending import deliver
 from pknet_io.outbox import MAX_WAITING, TRANSMIT_COST
 from pknet_io.udp import UdpSocket
 from tests.adapters.harness import open_sockets, until
@@ -306,12 +307,13 @@ async def test_a_blocking_driver_calls_what_it_was_asked_to_call_soon_also_when_
 async def test_the_end_of_the_program_comes_after_what_a_blocking_driver_was_asked_to_call_soon() -> None:
     called: list[str] = []
     driver = BlockingDriver(Recorder(), UdpSocket.bind("127.0.0.1"), lambda _: None)
-    driver.deliver_before_exit(lambda: True, lambda: True, lambda: called.append("abandon"))
+    driver.on_exit = lambda: called.append("exit")
     driver.start()
     with driver.lock:
         driver.call_soon(lambda: called.append("soon"))
-        driver.exit(0)
-    assert called == ["soon", "abandon"]
+        deliver([driver])
+    assert called == ["soon", "exit"]
+    assert driver.is_closed
     await asyncio.to_thread(driver.join)
 
 
