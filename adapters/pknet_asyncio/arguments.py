@@ -7,14 +7,13 @@ import socket
 from ssl import SSLContext
 from typing import TYPE_CHECKING, NamedTuple
 
-from pknet.utp import UtpConfig
 from pknet_io.addresses import to_sockaddr
 from pknet_io.names import of_family, resolve
 
 if TYPE_CHECKING:
     from pknet_io.addresses import Address
 
-__all__ = ["TlsArguments", "check_address", "check_config", "look_up", "look_up_all"]
+__all__ = ["TlsArguments", "check_address", "look_up", "look_up_all"]
 
 
 class TlsArguments(NamedTuple):
@@ -39,12 +38,6 @@ def check_address(host: object, port: object) -> None:
         raise TypeError(f"host: a str is needed, not {type(host).__name__!r}")
     if not isinstance(port, int):
         raise TypeError(f"port: an int is needed, not {type(port).__name__!r}")
-
-
-def check_config(config: object) -> None:
-    """Raise TypeError if this is neither a UtpConfig nor None."""
-    if not isinstance(config, UtpConfig | None):
-        raise TypeError(f"config: a UtpConfig is needed, not {type(config).__name__!r}")
 
 
 async def look_up(host: str, port: int, own: Address | None) -> list[Address]:

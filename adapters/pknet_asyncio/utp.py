@@ -6,10 +6,11 @@ import asyncio
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar, overload
 
-from pknet_asyncio.arguments import TlsArguments, check_address, check_config, look_up_all
+from pknet_asyncio.arguments import TlsArguments, check_address, look_up_all
 from pknet_asyncio.dialling import Dialler, dial_shared, open_connection
 from pknet_asyncio.server import UtpServer
 from pknet_asyncio.tls import TlsProtocol
+from pknet_io.arguments import check_config
 from pknet_io.udp import UdpSocket
 
 if TYPE_CHECKING:
@@ -111,13 +112,15 @@ async def create_utp_server(
 ) -> UtpServer:
     """Start a uTP server that makes a protocol for each connection, as loop.create_server does for TCP.
 
-    `host`: every IPv4 interface by default. `sock`: a bound UDP socket to use instead of (host, port); the
-    server owns it from then on. `ssl` and what follows are as there, for TLS over uTP. Raises OSError if the
-    address can't be bound, ValueError if `sock` is not.
+    `host`: every IPv4 interface by default; of a name with several addresses the first alone, unlike there.
+    `sock`: a bound UDP socket to use instead of (host, port); the server owns it from then on. `ssl` and what
+    follows are as there, for TLS over uTP. Raises OSError if the address can't be bound, ValueError if `sock`
+    is not.
     """
     if isinstance(ssl, bool):
         raise TypeError("a server needs an SSLContext of its own")
     TlsArguments(ssl, None, ssl_handshake_timeout, ssl_shutdown_timeout).check()
+    check_config(config)
 
     def make_protocol() -> asyncio.BaseProtocol:
         protocol = protocol_factory()

@@ -19,16 +19,22 @@ def first_to_open(
 ) -> Connection:
     """Begin dials in order, each `delay` seconds after the one before or when all before have failed.
 
-    Each is called with what it is to call when something has changed. Return the first connection that opens;
-    the others are aborted, and their drivers closed. Raises what ended the first one if all fail,
-    TimeoutError.
+    Each is called with what it is to call when something has changed, and has failed if it raises OSError.
+    Return the first connection that opens; the others are aborted, and their drivers closed. Raises what
+    ended the first one if all fail, TimeoutError.
     """
     deadline = float("inf") if timeout is None else time.monotonic() + timeout
     changed = threading.Event()
     begun: list[Connection] = []
+    # What the first dial raised, if it could not even begin.
+    error: OSError | None = None
     try:
         for number, dial in enumerate(dials, 1):
-            begun.append(dial(changed.set))
+            try:
+                begun.append(dial(changed.set))
+            except OSError as failure:
+                if number == 1:
+                    error = failure
             pause = delay if number < len(dials) else float("inf")
             until = min(time.monotonic() + pause, deadline)
             while True:
@@ -43,7 +49,7 @@ def first_to_open(
                     break
                 changed.wait(left if left < threading.TIMEOUT_MAX else None)
                 changed.clear()
-        _fail(begun)
+        _fail(begun, error)
     finally:
         for connection in begun:
             with connection.driver.lock:
@@ -53,7 +59,9 @@ def first_to_open(
             connection.driver.join()
 
 
-def _fail(begun: list[Connection]) -> NoReturn:
+def _fail(begun: list[Connection], error: OSError | None) -> NoReturn:
     if all(connection.is_over for connection in begun):
+        if error is not None:
+            raise error
         begun[0].wait_open(0)
     raise TimeoutError("timed out")

@@ -71,6 +71,7 @@ class Stream(SocketLike):
         if bufsize < 0:
             raise ValueError("negative buffersize in recv")
         if not bufsize:
+            self._connection.check_open()
             return b""
         deadline = self._deadline()
         connection = self._connection
@@ -89,6 +90,7 @@ class Stream(SocketLike):
             raise ValueError("buffer too small for requested bytes")
         view = view[: nbytes or len(view)]
         if not view:
+            self._connection.check_open()
             return 0
         deadline = self._deadline()
         connection = self._connection

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import operator
 import os
 import socket as sockets
 import threading
@@ -18,6 +19,7 @@ from pknet_blocking.race import first_to_open
 from pknet_blocking.served import Served
 from pknet_blocking.socketlike import SocketLike, check_timeout
 from pknet_blocking.stream import Stream
+from pknet_io.arguments import check_config
 from pknet_io.ending import parting
 from pknet_io.names import ATTEMPT_DELAY, any_address_like, host_and_port, of_family, resolve
 from pknet_io.udp import UdpSocket
@@ -55,6 +57,7 @@ def create_connection(
     if timeout is _DEFAULT_TIMEOUT:
         timeout = sockets.getdefaulttimeout()
     check_timeout(timeout)
+    check_config(config)
     host, port = host_and_port(address)
     own = None
     if source_address is not None:
@@ -80,11 +83,13 @@ def create_server(
 ) -> UtpListener:
     """Bind to (host, port) and return a listener, as socket.create_server does for TCP.
 
-    An empty host stands for every IPv4 interface. `sock`: a bound UDP socket to use instead; the listener
-    owns it from then on. `backlog`: how many connections may wait for `accept`, at least one; others are not
+    An empty host stands for every IPv4 interface; of a name with several addresses the first alone is bound.
+    `sock`: a bound UDP socket to use instead; the listener owns it from then on. `backlog`: how many connections may wait for `accept`, at least one; others are not
     answered until there is room, and try again. Raises OSError if the address can't be bound, ValueError if
     `sock` is not.
     """
+    check_config(config)
+    backlog = operator.index(backlog)
     if sock is None:
         host, port = host_and_port(address)
         udp_socket = UdpSocket.bind(*resolve(host or "0.0.0.0", port)[0])
@@ -178,7 +183,7 @@ class Acceptor(Served):
         """Set how many may wait. Raises OSError once closed."""
         self._check_open()
         # As the kernel has it for TCP: none at all would be of no use.
-        self._backlog = max(backlog, 1)
+        self._backlog = max(operator.index(backlog), 1)
         self._make_places()
 
     def accept(self) -> Stream | None:
@@ -246,15 +251,19 @@ def _dial(
     endpoint = UtpEndpoint(os.urandom, config)
     endpoint.accepting = False
     driver = Driver(endpoint, udp_socket, dispatch)
-    with driver.lock:
-        connection = Connection(
-            driver,
-            endpoint.connect(remote, driver.now),
-            lambda _: _linger(driver, endpoint),
-        )
-        connection.on_change = on_change
-        driver.drain()
-    driver.start()
+    try:
+        with driver.lock:
+            connection = Connection(
+                driver,
+                endpoint.connect(remote, driver.now),
+                lambda _: _linger(driver, endpoint),
+            )
+            connection.on_change = on_change
+            driver.drain()
+        driver.start()
+    except BaseException:
+        driver.close()
+        raise
     return connection
 
 

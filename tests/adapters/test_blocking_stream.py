@@ -236,3 +236,14 @@ def test_nothing_is_left_of_streams_and_listeners_that_are_over() -> None:
         thread.join(10)
     assert pknet_threads() == []
     assert open_sockets().items() <= before.items()
+
+
+def test_to_receive_nothing_of_a_closed_stream_says_that_it_is_closed(listener: UtpListener) -> None:
+    with pair(listener) as (ours, _):
+        assert ours.recv(0) == b""
+        assert ours.recv_into(bytearray()) == 0
+        ours.close()
+        for receive in (lambda: ours.recv(0), lambda: ours.recv_into(bytearray()), lambda: ours.recvfrom(0)):
+            with pytest.raises(OSError, match="closed") as caught:
+                receive()
+            assert caught.value.errno == errno.EBADF

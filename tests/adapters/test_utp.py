@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 import socket
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import pytest
 import pknet_asyncio
 import pknet_blocking
 from pknet.utp import UtpConfig
-from pknet_io import QlogDirectory, QlogEvent, constants, read_qlog
+from pknet_io import QlogDirectory, QlogEvent, UdpSocket, constants, read_qlog
 from tests.adapters.harness import digest, echo, open_sockets, read_all, serve_nobody, until
 from tests.adapters.silent_peer import silent_peer
 
@@ -165,6 +166,29 @@ async def test_a_server_takes_no_socket_that_is_not_bound() -> None:
             with pytest.raises(ValueError, match="bound"):
                 if asyncio.iscoroutine(made := create(sock=sock)):
                     await made
+
+
+@pytest.mark.parametrize("arguments", [{"config": object()}, {"backlog": None}])
+async def test_a_server_that_is_given_nonsense_opens_nothing(
+    adapter: Adapter, arguments: dict[str, Any]
+) -> None:
+    before = open_sockets()
+    with pytest.raises(TypeError):
+        if adapter.name == "blocking":
+            pknet_blocking.create_server(("127.0.0.1", 0), **arguments)
+        else:
+            await pknet_asyncio.create_utp_server(asyncio.Protocol, "127.0.0.1", **arguments)
+    # What is left open warns when it is collected.
+    gc.collect()
+    assert open_sockets().items() <= before.items()
+
+
+def test_a_blocking_dial_that_is_given_nonsense_opens_nothing() -> None:
+    before = open_sockets()
+    with pytest.raises(TypeError, match="config: a UtpConfig is needed, not 'dict'"):
+        pknet_blocking.create_connection(("127.0.0.1", 9), config={})  # type: ignore[arg-type]
+    gc.collect()
+    assert open_sockets().items() <= before.items()
 
 
 async def serve_with(sock: socket.socket) -> Any:
@@ -348,6 +372,41 @@ async def test_every_address_of_a_name_is_tried(adapter: Adapter) -> None:
         await stream.close()
     # Of the dial that was given up nothing is left.
     await until(lambda: open_sockets().items() <= before.items())
+
+
+@pytest.fixture
+def no_ipv6(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the system make no IPv6 sockets."""
+    bind = UdpSocket.bind
+
+    def refuse(host: str, *args: Any) -> UdpSocket:
+        if ":" in host:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return bind(host, *args)
+
+    monkeypatch.setattr(UdpSocket, "bind", refuse)
+
+
+@pytest.mark.usefixtures("both_families", "no_ipv6")
+async def test_an_address_that_the_system_has_no_sockets_for_does_not_keep_others_from_being_tried(
+    adapter: Adapter,
+) -> None:
+    async with adapter.serve(echo) as server:
+        stream = await adapter.connect(("both.example", server.address[1]))
+        await stream.write(b"?")
+        assert await stream.read() == b"?"
+        await stream.close()
+
+
+@pytest.mark.usefixtures("both_families", "no_ipv6")
+async def test_if_no_address_can_be_dialled_it_is_told_why_the_first_could_not(adapter: Adapter) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        impatient = UtpConfig(connect_timeout=0.3)
+        for name in ("both.example", "::1"):
+            with pytest.raises(OSError, match="Address family not supported") as caught:
+                await adapter.connect((name, deaf.getsockname()[1]), impatient)
+            assert caught.value.errno == errno.EAFNOSUPPORT
 
 
 @pytest.mark.usefixtures("both_families")
