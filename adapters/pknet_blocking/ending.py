@@ -1,4 +1,4 @@
-"""The end of a blocking program: what was given to streams is delivered all the same, as TCP's kernel does it."""
+"""The end of a blocking program: what was given to streams is delivered all the same, as it is by TCP."""
 
 from __future__ import annotations
 

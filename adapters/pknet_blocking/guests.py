@@ -15,7 +15,7 @@ __all__ = ["Guests"]
 # come for long, as each look holds them up.
 FIRST_LOOK = 0.001
 LAST_LOOK = 0.016
-# How long it relies on a guest to say that it goes: one that a signal handler interrupts may not come to that.
+# How long it relies on a guest to say that it goes: one that is interrupted may not come to that.
 REST = 1.0
 
 _FOREVER = float("inf")

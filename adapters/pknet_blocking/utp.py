@@ -84,9 +84,9 @@ def create_server(
     """Bind to (host, port) and return a listener, as socket.create_server does for TCP.
 
     An empty host stands for every IPv4 interface; of a name with several addresses the first alone is bound.
-    `sock`: a bound UDP socket to use instead; the listener owns it from then on. `backlog`: how many connections may wait for `accept`, at least one; others are not
-    answered until there is room, and try again. Raises OSError if the address can't be bound, ValueError if
-    `sock` is not.
+    `sock`: a bound UDP socket to use instead; the listener owns it from then on. `backlog`: how many
+    connections may wait for `accept`, at least one; others are not answered until there is room, and try
+    again. Raises OSError if the address can't be bound, ValueError if `sock` is not.
     """
     check_config(config)
     backlog = operator.index(backlog)
