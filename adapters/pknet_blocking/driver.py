@@ -51,7 +51,7 @@ class Driver(DriverBase):
         self.on_exit: Callable[[], None] = lambda: None
         """Called when the program ends and this is not closed by then; the lock is held."""
         self.lock = threading.RLock()
-        self._acquire_restore: Callable[[tuple[int, int]], None] = self.lock._acquire_restore  # type: ignore[attr-defined]
+        self._acquire_restore: Callable[[tuple[int, int]], None] = getattr(self.lock, "_acquire_restore")  # noqa: B009
         self._selector = selectors.DefaultSelector()
         self._wake_receiver, self._wake_sender = sockets.socketpair()
         self._wake_receiver.setblocking(False)
