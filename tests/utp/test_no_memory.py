@@ -56,4 +56,5 @@ def test_what_there_was_no_memory_to_send_arrives_all_the_same(is_sent_again: bo
         assert b"".join(arrived[seq_nr] for seq_nr in sorted(arrived)) == STREAM
         if not failed and number > failures + 5:
             break
-    assert failures > 2
+    # With an allocator that keeps no free objects at hand; with Python's own there are two or one more.
+    assert failures >= (3 if is_sent_again else 4)
